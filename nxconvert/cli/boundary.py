@@ -1,0 +1,83 @@
+"""The one boundary where an error becomes a line, a tip and an exit code.
+
+Exit codes: 0 all done, 1 some input failed (or ``compare`` found a difference), 2 wrong arguments, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def command(function: Callable[P, int]) -> Callable[P, None]:
+    """Make a command of a function that returns its exit code."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        raise typer.Exit(guarded(lambda: function(*args, **kwargs), debug=bool(kwargs.get("debug"))))
+
+    run.__annotations__ = {**function.__annotations__, "return": None}
+    return run
+
+
+def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a command's body; say what went wrong and return the exit code."""
+    from nxconvert.errors import NxconvertError
+
+    try:
+        return function()
+    except NxconvertError as error:
+        if debug:
+            raise
+        complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted; nothing half-written was left")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{error.strerror or error}")
+        return FAILED
+    except MemoryError:
+        if debug:
+            raise
+        say("error: out of memory")
+        say("  tip: give less with --memory")
+        return FAILED
+    except Exception as error:  # a defect of ours: still one line, and how to report it
+        if debug:
+            raise
+        say(f"error: nxconvert failed unexpectedly: {type(error).__name__}: {error}")
+        say("  tip: please report it, with what --debug prints")
+        return FAILED
+
+
+def complain(error: Any) -> None:
+    """Say what is wrong and how to mend it, on standard error."""
+    say(f"error: {error.message}")
+    if error.tip:
+        say(f"  tip: {error.tip}")
+
+
+def say(text: str) -> None:
+    """Write a line to standard error."""
+    print(printable(text), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Make a text safe for a terminal: no control characters from a file reach it."""
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

@@ -1,0 +1,72 @@
+"""``nxconvert convert``: inputs into one output, or into a folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nxconvert.cli import options as o
+from nxconvert.cli.boundary import command
+
+
+@command
+def run(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN... OUT",
+            help="Inputs (FILE, FILE::/path[0:10], folder, -), then the output: a file, a folder/ or -.",
+        ),
+    ],
+    to: o.To = None,
+    from_: o.From = None,
+    mapping: o.Mapping = "auto",
+    scans: o.Scans = None,
+    include: o.Include = None,
+    table: o.Table = "long",
+    unfinished: o.Unfinished = False,
+    name: o.Name = "",
+    dialect: o.Dialect = None,
+    float_format: o.FloatFormat = None,
+    compression: o.Compression = None,
+    chunks: o.Chunks = None,
+    memory: o.Memory = "256MiB",
+    allow_root: o.AllowRoot = None,
+    allow_missing: o.AllowMissing = False,
+    allow_external_raw: o.AllowRaw = False,
+    overwrite: o.Overwrite = False,
+    dry_run: o.DryRun = False,
+    strict: o.Strict = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> int:
+    """Convert files: NeXus/HDF5 to text or images, and back.
+
+    Several inputs into one HDF5 file are merged by their keys; inputs of text or images into a folder become one
+    file for each scan or stack.
+    """
+    from nxconvert.cli.report import run_plan
+    from nxconvert.conversion import Plan
+    from nxconvert.errors import UsageError
+
+    if len(places) < 2:
+        raise UsageError("an output is missing", "write nxconvert convert IN... OUT")
+    plan = Plan(
+        from_format=from_,
+        to_format=to,
+        mapping=mapping,
+        policy=o.policy(memory, allow_root, allow_missing, allow_external_raw),
+        scans=tuple(scans or ()),
+        include=tuple(include or ()),
+        matrix=o.choice(table, "--table", ("long", "matrix")) == "matrix",
+        unfinished=unfinished,
+        name=name,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        options=o.stated(
+            dialect=dialect, float_format=float_format, compression=compression, chunks=o.numbers(chunks, "--chunks")
+        ),
+    )
+    return run_plan(places[:-1], places[-1], plan, strict=strict, json=json, quiet=quiet)

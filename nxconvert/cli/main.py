@@ -1,0 +1,48 @@
+"""The ``nxconvert`` command: its subcommands, each in a file of its own."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, and numpy loads in half the time
+
+import typer
+
+from nxconvert.cli import convert, formats
+
+app = typer.Typer(
+    name="nxconvert",
+    help="Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("convert", no_args_is_help=True)(convert.run)
+app.command("formats")(formats.run)
+
+
+def version(value: bool) -> None:
+    """Print the version and stop."""
+    if value:
+        from nxconvert import __version__
+
+        print(f"nxconvert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="Print the version."),
+) -> None:
+    """Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more."""
+
+
+def main() -> None:
+    """Run ``nxconvert``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Options that several commands share, and how they become a plan."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nxconvert.policy import Policy
+
+READING, WRITING, SELECTING, RUNNING = "Reading", "Writing", "Selecting", "Running"
+
+From = Annotated[
+    str | None, typer.Option("--from", metavar="FORMAT", help="Format of the inputs; default: by content.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="Format of the output; default: by extension.")]
+Mapping = Annotated[str, typer.Option("--mapping", metavar="auto|NAME|FILE", help="Mapping between tree and records.")]
+Scans = Annotated[
+    list[str] | None, typer.Option("--scans", metavar="GLOB", help="Only scans whose name or title matches.")
+]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", metavar="GLOB", help="Spectra and images to write as text too.")
+]
+Name = Annotated[str, typer.Option("--name", metavar="TEMPLATE", help="Names of outputs, e.g. '{stem}_{entry}{ext}'.")]
+Table = Annotated[str, typer.Option("--table", metavar="long|matrix", help="How a 2-D signal becomes text.")]
+Unfinished = Annotated[bool, typer.Option("--unfinished", help="Write scans that have not ended too.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget for values held at once.")]
+AllowRoot = Annotated[
+    list[Path] | None, typer.Option("--allow-root", metavar="DIR", help="Folder that inputs may link into.")
+]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Mask what linked files lack, and say so.")]
+AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read raw storage in other files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Make warnings and losses failures (exit 1).")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+FloatFormat = Annotated[str | None, typer.Option("--float-format", metavar="FMT", help="E.g. %.6g; default: exact.")]
+Dialect = Annotated[str | None, typer.Option("--dialect", metavar="csv|excel", help="Dialect of CSV.")]
+Compression = Annotated[
+    str | None, typer.Option("--compression", metavar="NAME", help="E.g. gzip, bitshuffle-lz4, none.")
+]
+Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks.")]
+
+
+def size(text: str) -> int:
+    """Read a size: ``256MiB``, ``1G``, ``1000000``.
+
+    Raises
+    ------
+    UsageError
+        When it is none.
+    """
+    from nxconvert.errors import UsageError
+
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?[bB])?\s*", text)
+    if not found:
+        raise UsageError(f"--memory {text!r} is no size", "write e.g. 256MiB or 1G")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
+
+
+def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    """Read a list of numbers: ``1,512,512``."""
+    from nxconvert.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(p) for p in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no list of numbers", "write e.g. 1,512,512") from None
+
+
+def policy(memory: str, roots: list[Path] | None, missing: bool, raw: bool) -> Policy:
+    """Make the policy that the options state."""
+    from nxconvert.policy import Policy
+
+    return Policy(size(memory), tuple(roots or ()), missing, raw)
+
+
+def choice(value: str, option: str, allowed: tuple[str, ...]) -> str:
+    """Check an option's value.
+
+    Raises
+    ------
+    UsageError
+        When it is not one of those allowed.
+    """
+    from nxconvert.errors import UsageError
+
+    if value not in allowed:
+        raise UsageError(f"{option} {value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def stated(**options: Any) -> dict[str, Any]:
+    """Keep the options of formats that were given."""
+    return {k: v for k, v in options.items() if v is not None}

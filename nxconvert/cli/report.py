@@ -1,0 +1,63 @@
+"""Telling what a conversion did: in words or as JSON, with the exit code."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Any
+
+from nxconvert.cli.boundary import FAILED, OK, complain, printable, say
+from nxconvert.conversion import Plan, convert
+from nxconvert.errors import NxconvertError
+from nxconvert.format import Report
+
+
+def run_plan(inputs: list[str], output: str, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
+    """Convert and tell; return the exit code."""
+    report = Report()
+    convert(inputs, output, plan, report)
+    return tell(report, plan, strict=strict, json=json, quiet=quiet)
+
+
+def tell(report: Report, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
+    """Print a report; return the exit code."""
+    if json:
+        print(json_module.dumps(as_dict(report)))
+    else:
+        if not quiet:
+            for notice in report.notices:
+                say(f"warning: {notice}")
+            for line in summed_losses(report):
+                say(f"warning: {line}")
+        for where, error in report.failed:
+            complain(error if isinstance(error, NxconvertError) else NxconvertError(f"{where}: {error}"))
+        if not quiet:
+            for path in report.outputs:
+                print(printable(f"would write {path}" if plan.dry_run else path))
+    if report.failed or (strict and (report.notices or report.losses or report.skipped)):
+        return FAILED
+    return OK
+
+
+def summed_losses(report: Report) -> list[str]:
+    """Say losses in few lines: by reason, with how many and the first."""
+    by_reason: dict[str, list[Any]] = {}
+    for loss in report.losses:
+        by_reason.setdefault(loss.why, []).append(loss)
+    lines = []
+    for why, losses in by_reason.items():
+        if why == "not a column of scalars":
+            continue  # told in a line of its own, by scan
+        more = f" and {len(losses) - 1} more" if len(losses) > 1 else ""
+        lines.append(f"not carried: {losses[0].where}: {losses[0].what}{more}: {why}")
+    return lines
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return a report as plain data: the interface of ``--json``."""
+    return {
+        "outputs": report.outputs,
+        "warnings": [str(n) for n in report.notices],
+        "losses": [{"what": x.what, "where": x.where, "why": x.why} for x in report.losses],
+        "skipped": [{"what": x.what, "where": x.where, "why": x.why} for x in report.skipped],
+        "failed": [{"input": w, "error": str(e), "tip": getattr(e, "tip", "")} for w, e in report.failed],
+    }

@@ -1,0 +1,1 @@
+"""How bytes move: boxes within the budget, stored chunks passed through, outputs published whole."""

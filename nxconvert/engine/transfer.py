@@ -1,0 +1,102 @@
+"""Moving values: blocks of records into sinks, boxes and stored chunks of trees into trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nxconvert.array import Array, Values
+from nxconvert.errors import InputError
+from nxconvert.format import RecordSink, TreeSink
+from nxconvert.mapping.imports import Imported
+from nxconvert.mapping.model import MISSING_ROWS
+from nxconvert.record import Record
+from nxconvert.tree import Dataset, Group, NewDataset, walk
+
+
+def record_to_sink(record: Record, sink: RecordSink, budget: int) -> None:
+    """Write one record."""
+    sink.begin(record)
+    for block in record.blocks(budget=budget):
+        sink.write(block)
+    sink.end()
+
+
+def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: int) -> None:
+    """Write one record into the tree that a mapping made for it."""
+    sink.begin(imported.root)
+    streamed = [f.name for f in record.columns if f.name in imported.paths and not isinstance(f.values, Values)]
+    missing: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for block in record.blocks(streamed, budget) if streamed else ():
+        for name, values in block.columns.items():
+            path = imported.paths[name]
+            mask = np.ma.getmaskarray(values)
+            if isinstance(values, np.ma.MaskedArray) and mask.any():
+                gone = mask.reshape(len(mask), -1).all(axis=1)
+                missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
+            sink.write(path, (block.start, *(0,) * (values.ndim - 1)), np.ma.getdata(values))
+    for path, gone_rows in missing.items():
+        sink.annotate(path, {MISSING_ROWS: np.concatenate(gone_rows)})
+    for f in record.header:
+        if f.name in imported.paths and not isinstance(f.values, Values):
+            array_to_tree(f.values, imported.paths[f.name], sink, budget)
+
+
+def tree_to_tree(root: Group, sink: TreeSink, budget: int) -> None:
+    """Copy a tree."""
+    sink.begin(root)
+    for node in walk(root):
+        if isinstance(node, Dataset) and not (isinstance(node, NewDataset) and isinstance(node.array, Values)):
+            array_to_tree(node, node.path, sink, budget)
+
+
+def array_to_tree(array: Array, path: str, sink: TreeSink, budget: int) -> None:
+    """Copy one array, as stored chunks where source and target agree, else box by box."""
+    storage = array.storage
+    if storage is not None and sink.takes_chunks(path, storage):
+        for chunk in storage.list_chunks():
+            sink.write_chunk(path, chunk.offset, storage.read_chunk(chunk.offset), chunk.mask)
+        return
+    for box in boxes(array, budget):
+        sink.write(path, tuple(s.start for s in box), array.read(box))
+
+
+def boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:
+    """Cut an array into boxes within a budget, along whole chunks where it has some.
+
+    Raises
+    ------
+    InputError
+        When one chunk alone is larger than the budget.
+    """
+    shape = array.shape
+    if not shape:
+        yield ()
+        return
+    if 0 in shape:
+        return
+    storage = array.storage
+    chunk = storage.chunks if storage is not None else (1,) * len(shape)
+    size = array.dtype.itemsize
+    for n in chunk:
+        size *= n
+    if size > budget:
+        raise InputError(
+            f"one chunk of {array!r} takes {size:,} bytes, more than the budget of {budget:,}",
+            "give more with --memory",
+        )
+    edge = list(chunk)
+    for d in reversed(range(len(shape))):
+        size //= edge[d]
+        edge[d] = max(edge[d], min(shape[d], (budget // max(size, 1)) // chunk[d] * chunk[d]))
+        if edge[d] < shape[d]:
+            break
+        size *= edge[d]
+    yield from _grid(shape, tuple(edge))
+
+
+def _grid(shape: tuple[int, ...], edge: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    for index in np.ndindex(*(-(-n // e) for n, e in zip(shape, edge, strict=True))):
+        yield tuple(slice(i * e, min((i + 1) * e, n)) for i, e, n in zip(index, edge, shape, strict=True))

@@ -1,0 +1,295 @@
+"""The contract of a format: what a reader and a writer must offer, and nothing else.
+
+A format is one file with ``FORMAT = Format(...)``. It never knows about NeXus layouts or about other formats.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nxconvert.errors import Loss, Notice
+from nxconvert.location import Location
+from nxconvert.policy import Policy
+from nxconvert.record import Block, Record
+from nxconvert.tree import Group
+
+
+@dataclass
+class Report:
+    """What happened, gathered as it happens.
+
+    Attributes
+    ----------
+    outputs
+        Files that were written.
+    losses
+        What the outputs do not carry.
+    notices
+        Warnings.
+    skipped
+        Records that were not written, each with its reason.
+    failed
+        Inputs that failed, each with its error.
+    """
+
+    outputs: list[str] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    skipped: list[Loss] = field(default_factory=list)
+    failed: list[tuple[str, Exception]] = field(default_factory=list)
+
+    def lose(self, what: str, where: str, why: str) -> None:
+        """Record a loss once."""
+        loss = Loss(what, where, why)
+        if loss not in self.losses:
+            self.losses.append(loss)
+
+    def notice(self, message: str) -> None:
+        """Record a warning once."""
+        notice = Notice(message)
+        if notice not in self.notices:
+            self.notices.append(notice)
+
+
+class Source(ABC):
+    """An open input, a snapshot; a context manager."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Tree(Source):
+    """An open input that is a tree."""
+
+    root: Group
+
+
+class Records(Source):
+    """An open input that is a sequence of records, each made when it is reached."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Record]: ...
+
+
+class Sink(ABC):
+    """An open output. It is made at a name of its own and published by ``engine.publish``, never by the format.
+
+    For a record: ``begin(record)``, ``write(block)`` for its blocks, ``end()``; again for the next record when the
+    format holds many; then ``close``. ``abort`` instead, when something failed.
+    """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete the file and close it."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close the file as it is; it will be removed."""
+
+
+class RecordSink(Sink):
+    """An output of records."""
+
+    @abstractmethod
+    def begin(self, record: Record) -> None:
+        """Start a record, by its key and the specification of its fields.
+
+        Raises
+        ------
+        OutputError
+            When the format cannot hold it; ``holds`` says what it can.
+        """
+
+    @abstractmethod
+    def write(self, block: Block) -> None:
+        """Take the next rows of the record."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Complete the record."""
+
+
+class TreeSink(Sink):
+    """An output that is a tree."""
+
+    @abstractmethod
+    def begin(self, root: Group) -> None:
+        """Make the groups, links, attributes and datasets of a tree, merged with what is there.
+
+        Datasets whose values are in memory (``NewDataset`` of ``Values``) are written at once; the others are made
+        empty, to be filled by ``write`` until the next ``begin``.
+
+        Raises
+        ------
+        OutputError
+            When a name is taken, or a value has no place in the format.
+        """
+
+    @abstractmethod
+    def write(self, path: str, start: tuple[int, ...], values: Any) -> None:
+        """Put values into the dataset at ``path``, from the index ``start``."""
+
+    @abstractmethod
+    def annotate(self, path: str, attrs: Mapping[str, Any]) -> None:
+        """Add attributes that were known only after the values had been read."""
+
+    def takes_chunks(self, path: str, storage: Any) -> bool:
+        """Tell whether raw chunks of that storage can be put into the dataset at ``path``."""
+        return False
+
+    def write_chunk(self, path: str, offset: tuple[int, ...], raw: bytes, mask: int) -> None:
+        """Put one stored chunk, byte for byte."""
+        raise AssertionError("takes_chunks said no")
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a format can carry.
+
+    Attributes
+    ----------
+    tree
+        Whether it holds a tree; otherwise records.
+    item_rank
+        The highest rank of a row's item: 0 for a table of columns, 2 for frames.
+    min_item_rank
+        The lowest: 2 for an image format.
+    records
+        How many records fit one file: 1, or None for any number.
+    kinds
+        Kinds of numpy dtype of the items; ``S`` is text.
+    header
+        Whether header values have a place (if need be in the format's comment).
+    attrs
+        Whether units and other attributes have one.
+    note
+        What people should know besides, in a few words.
+    """
+
+    tree: bool = False
+    item_rank: int = 0
+    min_item_rank: int = 0
+    records: int | None = None
+    kinds: str = "biufS"
+    header: bool = True
+    attrs: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a writer or reader, as ``--name`` on the command line."""
+
+    name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+class Head:
+    """The beginning of an input, for recognising it.
+
+    Attributes
+    ----------
+    path
+        The file, or None for standard input.
+    start
+        Its first 64 KiB.
+    """
+
+    def __init__(self, path: Path | None, start: bytes) -> None:
+        self.path, self.start = path, start
+
+    @property
+    def extension(self) -> str:
+        return self.path.suffix.lower() if self.path else ""
+
+    def at(self, offset: int, n: int) -> bytes:
+        """Return ``n`` bytes from an offset, fewer at the end of the file."""
+        if offset + n <= len(self.start) or self.path is None:
+            return self.start[offset : offset + n]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(n)
+
+    def lines(self, n: int = 50) -> list[str]:
+        """Return the first lines when the input is text, else nothing."""
+        if b"\0" in self.start:
+            return []
+        return self.start.decode("utf-8", "replace").splitlines()[:n]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes
+    ----------
+    name
+        What ``--from`` and ``--to`` call it.
+    title
+        One line for people.
+    extensions
+        With the dot, lower case, the usual one first.
+    sniff
+        Tells from its content whether an input is of this format: 0 no, 1 perhaps (a text that looks like it), 2
+        certainly (a magic number).
+    open
+        ``open(location, policy, report, **options)`` gives a Tree or Records; None when it is not read.
+    create
+        ``create(path, report, **options)`` gives a Sink; None when it is not written.
+    holds
+        What it can carry.
+    options
+        Options of the writer (``write``) and reader (``read``).
+    refused
+        Why a recognised format is not read, with the way out.
+    seeks
+        Whether writing needs a file that can seek, so that standard output is out.
+    """
+
+    name: str
+    title: str
+    extensions: tuple[str, ...]
+    sniff: Callable[[Head], int] = lambda head: 0
+    open: Callable[..., Tree | Records] | None = None
+    create: Callable[..., Sink] | None = None
+    holds: Holds = Holds()
+    write_options: tuple[Option, ...] = ()
+    read_options: tuple[Option, ...] = ()
+    refused: str = ""
+    seeks: bool = True
+
+    def chosen(self, options: Mapping[str, Any], *, reading: bool) -> dict[str, Any]:
+        """Return those of ``options`` that the reader or writer knows, defaults left out."""
+        known = {o.name for o in (self.read_options if reading else self.write_options)}
+        return {k: v for k, v in options.items() if k in known and v is not None}
+
+
+__all__ = [
+    "Block",
+    "Format",
+    "Head",
+    "Holds",
+    "Location",
+    "Option",
+    "Policy",
+    "RecordSink",
+    "Records",
+    "Report",
+    "Sink",
+    "Source",
+    "Tree",
+    "TreeSink",
+]

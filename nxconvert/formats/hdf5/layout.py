@@ -1,0 +1,72 @@
+"""How a new dataset is laid out: contiguous, or in chunks with filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from h5py import h5p, h5z
+
+from nxconvert.errors import UsageError
+from nxconvert.tree import Dataset
+
+SMALL = 64 << 10
+_FILTERS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "bitshuffle-lz4": (32008, (0, 2)),
+    "bitshuffle-zstd": (32008, (0, 3, 3)),
+    "blosc2": (32026, (0, 0, 0, 0, 5, 1, 1)),
+    "lz4": (32004, (0,)),
+    "zstd": (32015, (3,)),
+    "lzf": (32000, ()),
+}
+
+
+def creation(node: Dataset, compression: str, chunks: Any) -> h5p.PropDCID | None:
+    """Return the creation properties of a dataset, None for the default (contiguous).
+
+    Parameters
+    ----------
+    node
+        The dataset to be written.
+    compression
+        A name of ``COMPRESSIONS``; small and text datasets stay uncompressed.
+    chunks
+        Shape of a chunk, or None for one row's item.
+    """
+    size = node.size * node.dtype.itemsize
+    compress = compression != "none" and bool(node.shape) and size >= SMALL and not node.dtype.hasobject
+    if (not compress and chunks is None) or not node.shape or 0 in node.shape:
+        return None
+    plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_chunk(_chunk(node, chunks))
+    if compress:
+        _add_filter(plist, compression)
+    return plist
+
+
+def _chunk(node: Dataset, chunks: Any) -> tuple[int, ...]:
+    shape = node.shape
+    if chunks is not None:
+        wanted = tuple(chunks)
+        if len(wanted) == len(shape):
+            return tuple(max(1, min(c, n) if n else c) for c, n in zip(wanted, shape, strict=True))
+    item = node.dtype.itemsize
+    for n in shape[1:]:
+        item *= n
+    rows = max(1, (1 << 20) // max(1, item)) if len(shape) < 3 else 1
+    return (min(rows, shape[0]), *(max(1, n) for n in shape[1:]))
+
+
+def _add_filter(plist: h5p.PropDCID, compression: str) -> None:
+    if compression == "gzip":
+        plist.set_shuffle()
+        plist.set_deflate(4)
+        return
+    code, values = _FILTERS[compression]
+    if not h5z.filter_avail(code):
+        try:
+            import hdf5plugin  # noqa: F401 - registers the filters
+        except ImportError:
+            raise UsageError(
+                f"compression {compression} needs the package hdf5plugin", "pip install hdf5plugin"
+            ) from None
+    plist.set_filter(code, h5z.FLAG_MANDATORY, values)

@@ -1,0 +1,369 @@
+"""Reading HDF5 lazily through h5py's low-level interface.
+
+A node holds the handle of its object as long as somebody holds the node, and the tree keeps none: a file with
+thousands of open objects is slow to close. Links are followed one component at a time, so that none of them
+leaves the input's folder without being asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t
+
+from nxconvert.array import Box, Chunk, Storage, decode, full_box, is_text
+from nxconvert.errors import InputError
+from nxconvert.format import Location, Policy, Report, Tree
+from nxconvert.formats.hdf5 import check
+from nxconvert.tree import Dataset, Group, Link, Node, Ref
+
+MAX_LINKS = 40
+_EMPTY: Mapping[str, Any] = {}
+
+
+def open_file(location: Location, policy: Policy, report: Report) -> H5Tree:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    InputError
+        When HDF5 cannot open it.
+    """
+    path = location.path
+    return H5Tree(H5File(path, policy.for_input(path), report))
+
+
+class H5Tree(Tree):
+    """An open HDF5 file."""
+
+    def __init__(self, file: H5File) -> None:
+        self.file = file
+        self.root: Group = file.root
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class H5File:
+    """An open file and the files that it links to."""
+
+    def __init__(self, path: Path, policy: Policy, report: Report, owner: H5File | None = None) -> None:
+        self.path = path
+        self.policy = policy
+        self.report = report
+        self.owner = owner or self
+        self.others: dict[str, H5File] = {}
+        self._groups: dict[str, Node] = {}
+        self.id = _open_id(path)
+        self.root = H5Group(h5g.open(self.id, b"/"), "/", self)
+        self.fileno = h5o.get_info(self.root.id).fileno
+
+    def close(self) -> None:
+        """Close this file, and those it linked to."""
+        for other in self.others.values() if self.owner is self else ():
+            other.close()
+        self._groups.clear()
+        self.others.clear()
+        self.id.close()
+
+    def external(self, filename: str, asked_by: str) -> H5File:
+        """Open a file that an external link names, when the policy lets us.
+
+        Names are taken relative to the folder of the file that holds the link.
+        """
+        target = Path(filename)
+        if not target.is_absolute():
+            target = self.path.parent / target
+        self.policy.check(target, asked_by, "external link")
+        real = os.path.realpath(target)
+        if real == os.path.realpath(self.owner.path):
+            return self.owner
+        if real not in self.owner.others:
+            if not target.exists():
+                raise InputError(f"{asked_by}: the linked file {filename} is missing", "put it beside the input")
+            self.owner.others[real] = H5File(target, self.policy, self.report, self.owner)
+        return self.owner.others[real]
+
+    def resolve(self, path: str, asked_by: str, depth: int = 0) -> Node:
+        """Follow an absolute path, component by component."""
+        parent, _, name = path.rstrip("/").rpartition("/")
+        if not name:
+            return self.root
+        if parent in ("", "/"):
+            group: Node = self.root
+        else:
+            known = self._groups.get(parent)
+            group = known if known is not None else self.resolve(parent, asked_by, depth)
+            if len(self._groups) > 64:
+                self._groups.clear()
+            self._groups[parent] = group
+        node = group.child(name, depth) if isinstance(group, H5Group) else None
+        if node is None:
+            raise InputError(f"{asked_by}: the link to {path} leads nowhere")
+        return node
+
+
+def _open_id(path: Path) -> h5f.FileID:
+    fapl = h5p.create(h5p.FILE_ACCESS)
+    fapl.set_fclose_degree(h5f.CLOSE_STRONG)
+    if hasattr(fapl, "set_file_locking"):
+        fapl.set_file_locking(False, True)
+    try:
+        return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=fapl)
+    except OSError as error:
+        reason = str(error)
+        if "consistency flag" in reason or "already open for write" in reason:
+            raise InputError(
+                f"{path}: a writer has it open, or crashed while it had",
+                "if no program writes it any more: h5clear -s FILE",
+            ) from None
+        if "truncated file" in reason:
+            raise InputError(f"{path}: the file is truncated", "copy it again from its source") from None
+        raise InputError(f"{path}: HDF5 cannot open it: {_last_reason(reason)}") from None
+
+
+def _last_reason(reason: str) -> str:
+    inside = reason[reason.find("(") + 1 : reason.rfind(")")] if "(" in reason else reason
+    return inside.strip() or reason
+
+
+class _H5Node(Node):
+    __slots__ = ()
+
+    id: Any
+    file: H5File
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        if h5a.get_num_attrs(self.id) == 0:
+            return _EMPTY
+        out: dict[str, Any] = {}
+        for index in range(h5a.get_num_attrs(self.id)):
+            attr = h5a.open(self.id, index=index)
+            try:
+                out[_text(attr.name)] = _attribute(attr, self)
+            except (TypeError, OSError, ValueError) as error:
+                self.file.report.lose(f"@{_text(attr.name)}", self.source, f"its type cannot be read: {error}")
+        return out
+
+    @property
+    def identity(self) -> Hashable:
+        info = h5o.get_info(self.id)
+        return (info.fileno, info.addr)
+
+    @property
+    def source(self) -> str:
+        return f"{self.file.path}::{self.path}"
+
+
+class H5Group(_H5Node, Group):
+    """A group; its children are opened when they are asked for."""
+
+    __slots__ = ("file", "id", "path")
+
+    def __init__(self, id: h5g.GroupID, path: str, file: H5File) -> None:
+        self.id, self.path, self.file = id, path, file
+
+    def __iter__(self) -> Iterator[str]:
+        tracked = self.id.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_INDEXED
+        names: list[bytes] = []
+        self.id.links.iterate(names.append, idx_type=h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME)
+        return iter([_text(n) for n in names])
+
+    def __len__(self) -> int:
+        return int(self.id.get_num_objs())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.id.links.exists(_bytes(name))
+
+    def link(self, name: str) -> Link | None:
+        raw = _bytes(name)
+        kind = self.id.links.get_info(raw).type
+        if kind == h5l.TYPE_HARD:
+            return None
+        if kind == h5l.TYPE_SOFT:
+            return Link(_text(self.id.links.get_val(raw)))
+        if kind == h5l.TYPE_EXTERNAL:
+            filename, path = self.id.links.get_val(raw)
+            return Link(_text(path), "external", os.fsdecode(filename))
+        raise InputError(f"{self.source}/{name} is a user-defined link, which cannot be followed")
+
+    def child(self, name: str, depth: int = 0) -> Node | None:
+        raw = _bytes(name)
+        path = f"{self.path}/{name}" if self.path != "/" else f"/{name}"
+        try:
+            kind = self.id.links.get_info(raw).type
+        except (KeyError, RuntimeError):
+            if self.id.links.exists(raw):
+                raise InputError(f"{self.file.path}::{path}: its link is damaged") from None
+            return None
+        if kind == h5l.TYPE_HARD:
+            return self._open(raw, path)
+        link = self.link(name)
+        assert link is not None
+        where = f"{self.file.path}::{path}"
+        if depth >= MAX_LINKS:
+            raise InputError(f"{where}: more than {MAX_LINKS} links follow one another: a cycle")
+        if link.kind == "external":
+            file, target = self.file.external(link.filename, where), link.path
+        else:
+            file, target = self.file, link.path
+        if not target.startswith("/"):
+            target = f"{self.path.rstrip('/')}/{target}" if link.kind == "soft" else f"/{target}"
+        return file.resolve(_normal(target), where, depth + 1)
+
+    def _open(self, raw: bytes, path: str) -> Node | None:
+        try:
+            id = h5o.open(self.id, raw)
+        except (KeyError, OSError, RuntimeError) as error:
+            raise InputError(f"{self.file.path}::{path} cannot be opened: {error}") from None
+        if isinstance(id, h5d.DatasetID):
+            return H5Dataset(id, path, self.file)
+        if isinstance(id, h5g.GroupID):
+            return H5Group(id, path, self.file)
+        return H5Type(id, path, self.file)
+
+    @property
+    def nx_class(self) -> str:
+        for name in (b"NX_class", b"canSAS_class"):
+            if h5a.exists(self.id, name):
+                value = _attribute(h5a.open(self.id, name), self)
+                if isinstance(value, np.ndarray) and value.size == 1:
+                    value = value.flat[0]
+                return value if isinstance(value, str) else ""
+        return ""
+
+
+class H5Type(_H5Node):
+    """A named datatype."""
+
+    __slots__ = ("file", "id", "path")
+
+    def __init__(self, id: h5t.TypeID, path: str, file: H5File) -> None:
+        self.id, self.path, self.file = id, path, file
+
+
+class H5Dataset(_H5Node, Dataset):
+    """A dataset; values are read by box."""
+
+    __slots__ = ("_checked", "_dtype", "_shape", "file", "id", "path")
+
+    def __init__(self, id: h5d.DatasetID, path: str, file: H5File) -> None:
+        self.id, self.path, self.file = id, path, file
+        self._shape: tuple[int, ...] | None = None
+        self._dtype: np.dtype[Any] | None = None
+        self._checked = False
+
+    @property
+    def null(self) -> bool:
+        """Whether the dataset has a type but no values, not even a scalar."""
+        return bool(self.id.get_space().get_simple_extent_type() == h5s.NULL)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self._shape is None:
+            shape = self.id.shape
+            self._shape = (0,) if shape is None or (shape == () and self.null) else tuple(shape)
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        if self._dtype is None:
+            try:
+                self._dtype = np.dtype(self.id.dtype)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{self.source}: its data type cannot be read: {error}") from None
+        return self._dtype
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        shape = self.shape
+        if not self._checked:
+            check.readable(self)
+            self._checked = True
+        try:
+            if not shape or not box:
+                out = np.empty(shape, self.dtype)
+                if out.size:
+                    self.id.read(h5s.ALL, h5s.ALL, out)
+                return out
+            box = full_box(box, shape)
+            count = tuple(max(0, s.stop - s.start) for s in box)
+            out = np.empty(count, self.dtype)
+            if out.size:
+                space = self.id.get_space()
+                space.select_hyperslab(tuple(s.start for s in box), count)
+                self.id.read(h5s.create_simple(count), space, out)
+            return out
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise InputError(f"{self.source} cannot be read: {_last_reason(str(error))}", _filter_tip(error)) from None
+
+    @property
+    def storage(self) -> Storage | None:
+        plist = self.id.get_create_plist()
+        if plist.get_layout() != h5d.CHUNKED or self.dtype.hasobject:
+            return None
+        filters = []
+        for index in range(plist.get_nfilters()):
+            code, _flags, values, _name = plist.get_filter(index)
+            filters.append((int(code), tuple(int(v) for v in values)))
+        return Storage(tuple(plist.get_chunk()), tuple(filters), self._list_chunks, self._read_chunk)
+
+    def _list_chunks(self) -> Iterator[Chunk]:
+        found: list[Chunk] = []
+        self.id.chunk_iter(lambda c: found.append(Chunk(tuple(c.chunk_offset), int(c.size), int(c.filter_mask))))
+        return iter(found)
+
+    def _read_chunk(self, offset: tuple[int, ...]) -> bytes:
+        _mask, raw = self.id.read_direct_chunk(offset)
+        return bytes(raw)
+
+
+def _filter_tip(error: Exception) -> str:
+    if "filter" in str(error):
+        return "the compression filter is not known to HDF5 here, or the data is damaged"
+    return ""
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _normal(path: str) -> str:
+    parts = [p for p in path.split("/") if p and p != "."]
+    return "/" + "/".join(parts)
+
+
+def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
+    """Read an attribute: text as ``str`` or an array of them, numbers as numpy has them, references as ``Ref``."""
+    space = attr.get_space()
+    kind = space.get_simple_extent_type()
+    dtype = np.dtype(attr.dtype)
+    if kind == h5s.NULL:
+        return h5py.Empty(dtype)
+    values = np.empty(attr.shape, dtype)
+    if values.size:
+        attr.read(values)
+    if is_text(dtype):
+        values = decode(values)
+    elif dtype.metadata and "ref" in dtype.metadata:
+        refs = np.empty(values.shape, dtype=object)
+        for index in np.ndindex(values.shape):
+            refs[index] = _reference(values[index], node)
+        values = refs
+    return values[()] if values.ndim == 0 else values
+
+
+def _reference(ref: Any, node: _H5Node) -> Ref | None:
+    if not ref:
+        return None
+    name = h5i.get_name(h5py.h5r.dereference(ref, node.file.id))
+    return Ref(_text(name)) if name else None

@@ -1,0 +1,344 @@
+"""Tree -> records: applying a mapping in the direction of export, one record at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nxconvert.array import Values, decode, is_text
+from nxconvert.errors import InputError, NxconvertError
+from nxconvert.format import Records, Report, Tree
+from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
+from nxconvert.mapping.model import Mapping as Layout
+from nxconvert.mapping.plot import WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
+from nxconvert.mapping.steps import Kind, Step, from_tree_name, to_tree_name
+from nxconvert.record import Field, Record, Role, by_name
+from nxconvert.tree import Dataset, Group, Node
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """One object that one rule matched."""
+
+    rule: Rule
+    bound: Mapping[str, str]
+    path: str
+    node: Node | None = None
+    attribute: Any = None
+    plot: Plot | None = None
+    name: str = ""
+
+
+class Exported(Records):
+    """The records that a mapping sees in a tree, made one after the other."""
+
+    def __init__(self, tree: Tree, layout: Layout, report: Report, base: str = "") -> None:
+        self.tree, self.layout, self.report = tree, layout, report
+        self.base = base
+
+    def close(self) -> None:
+        self.tree.close()
+
+    def __iter__(self) -> Iterator[Record]:
+        walker = _Walker(self.tree.root, self.report)
+        for bound in self._keys(walker):
+            record = _Assembly(self.layout, walker, bound).record()
+            walker.forget()
+            if record is not None:
+                yield record
+
+    def _keys(self, walker: _Walker) -> list[dict[str, str]]:
+        keys: list[dict[str, str]] = []
+        for hit in walker.find(self.layout.prefix, {}):
+            bound = {k: hit[1].get(k, "") for k in self.layout.key}
+            if bound not in keys and (not self.base or _within(hit[2], self.base)):
+                keys.append(bound)
+        numbers = [tuple(_numbers(v) for v in k.values()) for k in keys]
+        if keys and all(all(n is not None for n in row) for row in numbers):
+            keys = [k for _, k in sorted(zip(numbers, keys, strict=True), key=lambda pair: pair[0])]
+        return keys
+
+
+def matches(layout: Layout, tree: Tree, report: Report) -> bool:
+    """Tell whether every ``when`` path of a mapping is in a tree."""
+    walker = _Walker(tree.root, report)
+    return all(next(walker.find(steps, {}), None) is not None for steps in layout.when)
+
+
+def _within(path: str, base: str) -> bool:
+    path, base = path.rstrip("/") + "/", "/" + base.strip("/") + "/"
+    return path.startswith(base) or base.startswith(path)
+
+
+def _numbers(name: str) -> tuple[int, ...] | None:
+    return tuple(int(p) for p in name.split(".")) if re.fullmatch(r"\d+(\.\d+)*", name) else None
+
+
+class _Walker:
+    """Finds what paths match, keeping the groups of one record at hand."""
+
+    def __init__(self, root: Group, report: Report) -> None:
+        self.root, self.report = root, report
+        self._nodes: dict[tuple[str, str], Node | None] = {}
+        self._classes: dict[str, str] = {}
+        self._plots: dict[str, Plot] = {}
+
+    def forget(self) -> None:
+        """Let go of all nodes."""
+        self._nodes.clear()
+        self._classes.clear()
+        self._plots.clear()
+
+    def plot(self, group: Group, path: str) -> Plot:
+        """Return what a group says about its plot."""
+        if path not in self._plots:
+            self._plots[path] = plot_of(group)
+        return self._plots[path]
+
+    def child(self, group: Group, path: str, name: str, *, keep: bool) -> Node | None:
+        """Return a child, or None when it is not there or leads nowhere, which is reported."""
+        if keep and (path, name) in self._nodes:
+            return self._nodes[path, name]
+        try:
+            node = group.child(name)
+        except NxconvertError as error:
+            self.report.notice(f"{error.message}" + (f" ({error.tip})" if error.tip else ""))
+            node = None
+        if keep:
+            self._nodes[path, name] = node
+        return node
+
+    def find(
+        self, steps: tuple[Step, ...], bound: dict[str, str]
+    ) -> Iterator[tuple[Node | None, dict[str, str], str, Any, Plot | None, str]]:
+        """Yield every match: node, bindings, path, attribute, plot and the last name."""
+        yield from self._find(self.root, "", steps, bound)
+
+    def _find(self, group: Group, path: str, steps: tuple[Step, ...], bound: dict[str, str]) -> Iterator[Any]:
+        step, rest = steps[0], steps[1:]
+        if step.attribute:
+            yield from self._attributes(group, path, step, bound)
+            return
+        known = bound.get(step.name) if step.captures else None
+        if step.optional and not known:
+            if rest:
+                yield from self._find(group, path, rest, {**bound, step.name: ""})
+            if known == "":
+                return
+        if step.kind == Kind.DEEP:
+            yield from self._deep(group, path, rest, bound)
+            return
+        plot = self.plot(group, path) if step.kind == Kind.ROLE and step.role != "default" else None
+        for name in self._names(group, step, known, plot):
+            node = self.child(group, path, name, keep=bool(rest))
+            if node is None or not self._takes(step, node, f"{path}/{name}", last=not rest):
+                continue
+            here = {**bound, step.name: from_tree_name(name)} if step.captures and not known else bound
+            if not rest:
+                yield node, here, f"{path}/{name}", None, plot, name
+            elif isinstance(node, Group):
+                yield from self._find(node, f"{path}/{name}", rest, here)
+
+    def _deep(self, group: Group, path: str, rest: tuple[Step, ...], bound: dict[str, str]) -> Iterator[Any]:
+        if rest:
+            yield from self._find(group, path, rest, bound)
+        for name in group:
+            if group.link(name) is None:
+                node = self.child(group, path, name, keep=False)
+                if isinstance(node, Group):
+                    yield from self._deep(node, f"{path}/{name}", rest, bound)
+                elif not rest and isinstance(node, Dataset):
+                    yield node, bound, f"{path}/{name}", None, None, name
+
+    def _names(self, group: Group, step: Step, known: str | None, plot: Plot | None) -> list[str]:
+        if step.kind == Kind.LITERAL:
+            return [step.name]
+        if known:
+            return [to_tree_name(known)]
+        if step.role == "default":
+            default = group.attrs.get("default")
+            return [default] if isinstance(default, str) and default in group else []
+        if plot is not None:
+            return plot.names(step.role)
+        return list(group)
+
+    def _takes(self, step: Step, node: Node, path: str, *, last: bool) -> bool:
+        if step.classes:
+            if not isinstance(node, Group):
+                return False
+            if path not in self._classes:
+                self._classes[path] = node.nx_class
+            if self._classes[path] not in step.classes:
+                return False
+        elif last and not isinstance(node, Dataset):
+            return False
+        return all(_equals(node, attr, value) for attr, value in step.tests)
+
+    def _attributes(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
+        plot = self.plot(group, path)
+        axes = {f"{name}_indices" for name in (plot.spans or {})}
+        for name, value in group.attrs.items():
+            if step.captures:
+                if name in WRITTEN or name in axes:
+                    continue
+                yield None, {**bound, step.name: name}, f"{path}@{name}", value, None, name
+            elif name == step.name:
+                yield None, bound, f"{path}@{name}", value, None, name
+
+
+def _equals(node: Node, attr: str, value: str) -> bool:
+    if attr:
+        found = node.attrs.get(attr)
+    elif isinstance(node, Dataset) and node.size == 1:
+        found = node.read()
+        found = decode(found) if is_text(node.dtype) else found
+        found = found.flat[0]
+    else:
+        return False
+    return found is not None and str(found) == value
+
+
+class _Assembly:
+    """Makes one record of what the rules match."""
+
+    def __init__(self, layout: Layout, walker: _Walker, bound: dict[str, str]) -> None:
+        self.layout, self.walker, self.bound = layout, walker, bound
+        self.signal_labels: tuple[str | None, ...] = ()
+        self.signal_shape: tuple[int, ...] = ()
+
+    def record(self) -> Record | None:
+        """Return the record, or None when no rule finds anything."""
+        hits = self._hits()
+        if not hits:
+            return None
+        self._note_signal(hits)
+        lengths = {
+            h.node.shape[0] for h in hits if h.rule.each == "row" and isinstance(h.node, Dataset) and h.node.shape
+        }
+        made: dict[str, tuple[Field, _Hit]] = {}
+        for hit in hits:
+            field = self._field(hit, lengths)
+            if field.name in made:
+                field = self._same(made[field.name], (field, hit))
+            made[field.name] = (field, hit)
+        source = self.walker.root.source.rstrip("/") + self._prefix_path(hits)
+        fields = [replace(f, of=self._name_of(f, made)) if f.role == Role.ERRORS else f for f, _ in made.values()]
+        return Record(
+            {k: v for k, v in self.bound.items() if v},
+            by_name(in_reading_order(fields)),
+            source=source,
+            mapping=self.layout.name,
+            finished=not self.layout.complete or self._there(self.layout.complete),
+        )
+
+    def _hits(self) -> list[_Hit]:
+        best: dict[str, _Hit] = {}
+        for rule in self.layout.rules:
+            if not rule.exports:
+                continue
+            found = False
+            for node, bound, path, attribute, plot, name in self.walker.find(rule.steps, dict(self.bound)):
+                if rule.each == "row" and not (isinstance(node, Dataset) and node.shape):
+                    continue
+                found = True
+                hit = _Hit(rule, bound, path, node, attribute, plot, name)
+                rival = best.get(path)
+                if rival is None or rule.rank > rival.rule.rank:
+                    best.pop(path, None) if rival is not None and rule.role else None
+                    best[path] = hit
+            if rule.file.required and not found:
+                raise InputError(
+                    f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
+                )
+        return sorted(best.values(), key=lambda h: h.rule.index)
+
+    def _there(self, steps: tuple[Step, ...]) -> bool:
+        return next(self.walker.find(steps, dict(self.bound)), None) is not None
+
+    def _prefix_path(self, hits: list[_Hit]) -> str:
+        depth = len([s for s in self.layout.prefix if not (s.optional and not self.bound.get(s.name))])
+        return "/".join(hits[0].path.split("/")[: depth + 1])
+
+    def _note_signal(self, hits: list[_Hit]) -> None:
+        for hit in hits:
+            if hit.rule.role == "signal" and isinstance(hit.node, Dataset) and hit.plot is not None:
+                self.signal_shape = hit.node.shape
+                self.signal_labels = tuple(from_tree_name(n) if n else None for n in hit.plot.labels)
+
+    def _field(self, hit: _Hit, lengths: set[int]) -> Field:
+        rule = hit.rule
+        assert rule.name is not None
+        name = rule.name.fill(dict(hit.bound))
+        source = f"{self.walker.root.source.rstrip('/')}{hit.path}"
+        if hit.node is None:
+            return Field(name, Values(hit.attribute), source=source)
+        assert isinstance(hit.node, Dataset)
+        role = ROLES.get(rule.role)
+        axes, per_row = self._axes(hit, role, lengths)
+        attrs = hit.node.attrs
+        mask = None
+        if attrs:
+            kept = {k: v for k, v in attrs.items() if k not in WRITTEN_ON_FIELDS}
+            if per_row and MISSING_ROWS in kept:
+                mask = _mask(kept.pop(MISSING_ROWS), hit.node.shape[0])
+            attrs = kept if "units" not in kept else {"units": kept.pop("units"), **kept}
+        of = (hit.plot.errors or {}).get(hit.name) if hit.plot and role == Role.ERRORS else None
+        return Field(name, hit.node, per_row, axes, role, of=of, attrs=attrs, mask=mask, source=source)
+
+    def _axes(self, hit: _Hit, role: Role | None, lengths: set[int]) -> tuple[tuple[str | None, ...], bool]:
+        """Say which axis labels each dimension of a dataset, and whether its first one is the row."""
+        node = hit.node
+        assert isinstance(node, Dataset)
+        shape = node.shape
+        if hit.rule.each == "record" or not shape:
+            return (), False
+        if role == Role.AXIS and hit.plot is not None and self.signal_shape:
+            span = (hit.plot.spans or {})[hit.name]
+            own = from_tree_name(hit.name)
+            labels = tuple(own if len(span) == 1 else self.signal_labels[d] for d in span)
+            return labels, 0 in span
+        per_row = hit.rule.each == "row" or role == Role.SIGNAL or shape[0] in lengths
+        if per_row and self.signal_labels and shape == self.signal_shape[: len(shape)]:
+            return self.signal_labels[: len(shape)], True
+        return (), per_row
+
+    def _same(self, first: tuple[Field, _Hit], second: tuple[Field, _Hit]) -> Field:
+        """Join two finds of one name, which must be one object: one of them only knew its role."""
+        a, b = first[1].node, second[1].node
+        if a is None or b is None or a.identity is None or a.identity != b.identity:
+            raise InputError(
+                f"{first[0].source} and {second[0].source} would both be the field {second[0].name!r}",
+                "give one of them another name in the mapping",
+            )
+        known, other = (first[0], second[0]) if first[0].role else (second[0], first[0])
+        return replace(other, role=known.role, of=known.of, axes=known.axes or other.axes)
+
+    def _name_of(self, field: Field, made: dict[str, tuple[Field, _Hit]]) -> str | None:
+        for name, (_, hit) in made.items():
+            if hit.name == field.of:
+                return name
+        return None
+
+
+def _mask(rows: Any, length: int) -> Values:
+    mask = np.zeros(length, dtype=bool)
+    mask[np.asarray(rows, dtype=np.int64)] = True
+    return Values(mask)
+
+
+def in_reading_order(fields: list[Field]) -> list[Field]:
+    """Order fields as people read a table: axes, signals each with its errors, auxiliary signals, the rest."""
+    order: list[Field] = []
+    errors = {f.of: f for f in fields if f.role == Role.ERRORS and f.of}
+    for role in (Role.AXIS, Role.SIGNAL, Role.AUXILIARY):
+        for f in fields:
+            if f.role == role:
+                order.append(f)
+                if f.name in errors:
+                    order.append(errors[f.name])
+    placed = {f.name for f in order}
+    return order + [f for f in fields if f.name not in placed]

@@ -1,0 +1,210 @@
+"""Records -> tree: applying a mapping in the direction of import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nxconvert.array import Values
+from nxconvert.errors import MappingError, UsageError
+from nxconvert.format import Report
+from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
+from nxconvert.mapping.model import Mapping as Layout
+from nxconvert.mapping.steps import Step, to_tree_name
+from nxconvert.record import Field, Record, Role, plain
+from nxconvert.tree import Link, NewDataset, NewGroup
+
+
+@dataclass
+class Imported:
+    """The part of a tree that one record becomes.
+
+    Attributes
+    ----------
+    root
+        The root, with all that is known before values are read.
+    paths
+        Field name -> path of its dataset.
+    entry
+        Path of the NXentry, or an empty string.
+    """
+
+    root: NewGroup
+    paths: dict[str, str] = field(default_factory=dict)
+    entry: str = ""
+
+
+class Importer:
+    """Makes trees of records by one mapping."""
+
+    def __init__(self, layout: Layout, report: Report) -> None:
+        self.layout, self.report = layout, report
+        self.rules = [r for r in layout.rules if r.imports and r.name is not None]
+        self.defaults = [r for r in layout.rules if r.imports and r.file.default]
+        if not self.rules:
+            raise MappingError(f"{layout.where}: no rule of {layout.name} can be imported", "remove direction: export")
+        self._literal = {
+            r.file.field: r for r in sorted(self.rules, key=lambda r: r.import_rank) if r.name and not r.name.captures
+        }
+
+    def tree(self, record: Record) -> Imported:
+        """Return the tree of a record. Values stay lazy.
+
+        Raises
+        ------
+        UsageError
+            When no rule takes any of its fields, or a guessed role would become a fixed name.
+        """
+        made = Imported(NewGroup("NXroot"))
+        groups: dict[str, _PlotGroup] = {}
+        key = self._key(record)
+        for f in record.fields.values():
+            choice = self._choose(f)
+            if choice is None:
+                self.report.lose(f.name, record.source, f"no rule of the mapping {self.layout.name} takes it")
+                continue
+            rule, captured = choice
+            self._place(made, groups, rule, {**key, **captured}, f)
+        if not made.paths and not made.root.children:
+            raise UsageError(
+                f"{record.source}: no rule of the mapping {self.layout.name} takes any of its fields",
+                "choose another with --mapping; 'records' takes any table",
+            )
+        for group in groups.values():
+            group.finish()
+        self._default_groups(made, record, key)
+        self._chain(made)
+        return made
+
+    def _key(self, record: Record) -> dict[str, str]:
+        key = {k: v for k, v in record.key.items() if v}
+        if key and not set(key) & set(self.layout.key) and self.layout.key:
+            return {self.layout.key[0]: "_".join(key.values())}
+        return key
+
+    def _choose(self, f: Field) -> tuple[Rule, dict[str, str]] | None:
+        best: tuple[Rule, dict[str, str]] | None = None
+        literal = self._literal.get(f.name)
+        for rule in self.rules if literal is None else [literal, *self.rules]:
+            if rule.role and ROLES[rule.role] != f.role:
+                continue
+            if rule.each == ("record" if f.per_row else "row"):
+                continue
+            if best is not None and rule.import_rank <= best[0].import_rank:
+                continue
+            assert rule.name is not None
+            captured = rule.name.match(f.name)
+            if captured is not None:
+                best = (rule, captured)
+        return best
+
+    def _place(
+        self, made: Imported, groups: dict[str, _PlotGroup], rule: Rule, bound: Mapping[str, str], f: Field
+    ) -> None:
+        group, parts = made.root, []
+        for step in rule.steps[:-1]:
+            name = _name(step, bound, rule)
+            if name:
+                group = group.require(name, step.classes[0] if step.classes else "")
+                parts.append(name)
+                if group.nx_class == "NXentry":
+                    made.entry = group.path
+        last = rule.steps[-1]
+        name = _name(last, bound, rule)
+        if last.attribute:
+            group.attrs[name] = plain(f.values)
+            return
+        dataset = NewDataset(f.values, f.attrs)
+        if isinstance(f.mask, Values):
+            dataset.set_attr(MISSING_ROWS, np.flatnonzero(f.mask.read()))
+        group.add(name, dataset)
+        made.paths[f.name] = dataset.path
+        if rule.role:
+            groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
+
+    def _default_groups(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
+        for rule in self.defaults:
+            signals = [f for f in record.role(Role.SIGNAL) if f.name in made.paths]
+            axes = [f for f in record.role(Role.AXIS) if f.name in made.paths]
+            if not signals:
+                continue
+            group = made.root
+            for step in rule.steps:
+                group = group.require(_name(step, key, rule), step.classes[0] if step.classes else "")
+            for f in [*axes, *signals]:
+                group.add(to_tree_name(f.name), Link(made.paths[f.name]))
+            group.attrs["signal"] = to_tree_name(signals[0].name)
+            if axes:
+                labels = signals[0].axes or (axes[0].name,)
+                known = {f.name for f in axes}
+                group.attrs["axes"] = np.array([to_tree_name(a) if a in known else "." for a in labels], dtype=object)
+
+    def _chain(self, made: Imported) -> None:
+        """Lead viewers from the root to the plot, by the attribute ``default`` of each group on the way."""
+        made.root.attrs["default"] = made.entry.strip("/").split("/")[0] if made.entry else ""
+        pending = [made.root]
+        while pending:
+            group = pending.pop(0)
+            if group.nx_class == "NXdata" and "signal" in group.attrs:
+                parts = group.path.strip("/").split("/")
+                for depth, name in enumerate(parts):
+                    parent = made.root["/".join(parts[:depth])]
+                    assert isinstance(parent, NewGroup)
+                    parent.attrs.setdefault("default", name)
+            pending.extend(c for c in group.children.values() if isinstance(c, NewGroup))
+        if not made.root.attrs["default"]:
+            del made.root.attrs["default"]
+
+
+def _name(step: Step, bound: Mapping[str, str], rule: Rule) -> str:
+    if not step.captures:
+        return step.name
+    name = bound.get(step.name) or step.default
+    if not name and not step.optional:
+        raise UsageError(
+            f"{rule.where}: nothing says what {{{step.name}}} is called", f"give it a default: {{{step.name}=NAME}}"
+        )
+    return to_tree_name(name)
+
+
+class _PlotGroup:
+    """Gathers the fields of a group that have roles, and writes its NeXus attributes."""
+
+    def __init__(self, group: NewGroup) -> None:
+        self.group = group
+        self.fields: list[tuple[str, Field, NewDataset]] = []
+
+    def add(self, name: str, f: Field, dataset: NewDataset) -> None:
+        """Take one field."""
+        self.fields.append((name, f, dataset))
+
+    def finish(self) -> None:
+        """Write signal, axes, auxiliary signals and whose errors are whose."""
+        names = {f.name: name for name, f, _ in self.fields}
+        signals = [(n, f) for n, f, _ in self.fields if f.role == Role.SIGNAL]
+        auxiliary = [n for n, f, _ in self.fields if f.role == Role.AUXILIARY]
+        axes = [(n, f) for n, f, _ in self.fields if f.role == Role.AXIS]
+        if signals:
+            self.group.attrs["signal"] = signals[0][0]
+            self._axes(signals[0][1], axes, names)
+        if signals[1:] or auxiliary:
+            self.group.attrs["auxiliary_signals"] = np.array([n for n, _ in signals[1:]] + auxiliary, dtype=object)
+        for name, f, _ in self.fields:
+            if f.role == Role.ERRORS and f.of in names and name != f"{names[f.of]}_errors":
+                whose = next(d for n, _, d in self.fields if n == names[f.of])
+                whose.set_attr("uncertainties", name)
+
+    def _axes(self, signal: Field, axes: list[tuple[str, Field]], names: dict[str, str]) -> None:
+        if not axes:
+            return
+        known = {f.name for _, f in axes}
+        labels = list(signal.axes) or [axes[0][1].name]
+        labels += [None] * (len(signal.shape) - len(labels))
+        written = [names[a] if a in known else "." for a in labels]
+        self.group.attrs["axes"] = np.array(written, dtype=object)
+        for name, f in axes:
+            span = [labels.index(a) for a in f.axes if a in labels] if f.axes else [0]
+            if len(span) == len(f.shape):
+                self.group.attrs[f"{name}_indices"] = np.array(span, dtype=np.int64)

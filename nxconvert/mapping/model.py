@@ -1,0 +1,178 @@
+"""What a mapping is: the schema of its file, and the compiled form that is applied."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from nxconvert.mapping.steps import Kind, NamePattern, Step
+from nxconvert.record import Role
+
+MISSING_ROWS = "missing_rows"
+"""Attribute of a dataset that lists the rows whose values are missing."""
+
+ROLES = {
+    "axes": Role.AXIS,
+    "signal": Role.SIGNAL,
+    "errors": Role.ERRORS,
+    "auxiliary_signals": Role.AUXILIARY,
+}
+"""The roles of fields, by the NeXus attribute that a step follows."""
+
+
+@dataclass(frozen=True)
+class RuleFile:
+    """One rule as it stands in a file. A rule ties what lies at a path in the tree to a field of the record.
+
+    Attributes
+    ----------
+    tree
+        Path in the tree, below ``under`` unless it starts with a slash.
+    field
+        Name of the field, with the captures of the path.
+    each
+        ``row`` (one item a row), ``record`` (one value for the record) or ``auto`` (whichever the data is).
+    required
+        Whether it is an error when nothing matches.
+    direction
+        ``export`` or ``import`` for a rule that holds in one direction only.
+    default
+        Whether this group is the one that viewers plot; made on import.
+    links
+        For such a group: ``signal`` and ``axes``, each the role whose fields it links.
+    """
+
+    tree: str
+    field: str = ""
+    each: Literal["row", "record", "auto"] = "auto"
+    required: bool = False
+    direction: Literal["both", "export", "import"] = "both"
+    default: bool = False
+    links: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MappingFile:
+    """A mapping as it stands in a file.
+
+    Attributes
+    ----------
+    nxconvert
+        Version of the language: 1.
+    name
+        The mapping's name; for a shipped one, the file's.
+    title
+        One line that says what layout it is for.
+    record
+        Captures that together are the record's key.
+    when
+        Paths that must all be there for ``--mapping auto`` to choose this mapping.
+    under
+        Path that all relative paths of the rules stand under.
+    complete
+        Path whose presence marks a finished record.
+    rules
+        The rules; their order is the order of the fields.
+    """
+
+    nxconvert: Literal[1]
+    name: str
+    record: list[str]
+    rules: list[RuleFile]
+    title: str = ""
+    when: list[str] = dataclasses.field(default_factory=list)
+    under: str = ""
+    complete: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A compiled rule.
+
+    Attributes
+    ----------
+    steps
+        The whole path, ``under`` included.
+    name
+        Pattern of the field's name; None for a rule that only makes a default group.
+    where
+        File, line and column, for messages.
+    """
+
+    file: RuleFile
+    steps: tuple[Step, ...]
+    name: NamePattern | None
+    index: int
+    where: str
+
+    @property
+    def each(self) -> str:
+        return self.file.each
+
+    @cached_property
+    def role(self) -> str:
+        """The role that the last step follows, or an empty string."""
+        return self.steps[-1].role if self.steps else ""
+
+    @cached_property
+    def rank(self) -> tuple[object, ...]:
+        """Literalness on export: step by step from the left, then ``each``."""
+        return (tuple(s.rank for s in self.steps), self.file.each != "auto")
+
+    @cached_property
+    def import_rank(self) -> tuple[object, ...]:
+        """Literalness on import: the role, the name, then ``each``."""
+        name = self.name
+        literal = (not name.captures, name.literal) if name else (False, 0)
+        return (bool(self.role), literal, self.file.each != "auto", tuple(s.rank for s in self.steps))
+
+    @property
+    def exports(self) -> bool:
+        return self.file.direction != "import" and self.name is not None
+
+    @property
+    def imports(self) -> bool:
+        return self.file.direction != "export" and not any(s.kind <= Kind.ANY for s in self.steps)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A compiled mapping.
+
+    Attributes
+    ----------
+    key
+        Captures of the record's key.
+    when
+        Paths that must all be there.
+    complete
+        Path of what marks a finished record, or empty.
+    where
+        The file it came from.
+    """
+
+    name: str
+    title: str
+    key: tuple[str, ...]
+    when: tuple[tuple[Step, ...], ...]
+    complete: tuple[Step, ...]
+    rules: tuple[Rule, ...]
+    where: str
+
+    @cached_property
+    def prefix(self) -> tuple[Step, ...]:
+        """The steps that bind the whole key: a record is looked for at each place where they match."""
+        wanted = set(self.key)
+        best: tuple[Step, ...] | None = None
+        for rule in self.rules:
+            seen: set[str] = set()
+            for i, step in enumerate(rule.steps):
+                seen |= {step.name} if step.captures else set()
+                if wanted <= seen:
+                    found = rule.steps[: i + 1]
+                    if rule.exports and (best is None or len(found) < len(best)):
+                        best = found
+                    break
+        return best or ()

@@ -1,0 +1,201 @@
+"""The steps of a path in a mapping: literals, captures, classes, tests, roles.
+
+measurement:NXcollection     a child of that name and NeXus class; ``A|B`` takes either and writes the first
+{scan:NXentry}               captures the name of any group of that class
+{entry=entry:NXentry}        ... and is named ``entry`` on import when the key does not say
+{sub?:NXsubentry}            may be absent
+{x@axes}                     follows the group's NeXus attribute
+title[units=mm]  x[=NXxas]   tests an attribute, or a value
+@units  @{attr}              an attribute of the group
+*  **                        any child, any depth; on export only
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+ROLES = ("axes", "signal", "errors", "auxiliary_signals", "default")
+
+_CAPTURE = re.compile(
+    r"\{(?P<name>[A-Za-z_]\w*)(?P<optional>\?)?(?:=(?P<default>[^{}@:]+))?(?:@(?P<role>\w+))?(?::(?P<classes>[\w|]+))?\}"
+)
+_LITERAL = re.compile(r"(?P<name>[^\[\]{}:@*][^\[\]{}:]*?)(?::(?P<classes>[\w|]+))?")
+_TEST = re.compile(r"\[(?P<attr>[^\[\]=]*)=(?P<value>[^\[\]]*)\]")
+
+
+class Kind(IntEnum):
+    """Kinds of step, the more literal the higher."""
+
+    DEEP = 0
+    ANY = 1
+    CAPTURE = 2
+    CLASS = 3
+    ROLE = 4
+    LITERAL = 5
+
+
+class StepError(ValueError):
+    """A path that cannot be read. ``column`` counts from 0 in the path's text."""
+
+    def __init__(self, message: str, column: int, tip: str = "") -> None:
+        super().__init__(message)
+        self.column, self.tip = column, tip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a path.
+
+    Attributes
+    ----------
+    name
+        The literal name, or the capture's.
+    kind
+        What sort of step, which is also its literalness.
+    classes
+        NeXus classes that it takes; it writes the first.
+    optional, default, role
+        Of a capture.
+    tests
+        Pairs of attribute (empty for the value) and the text that it must equal.
+    attribute
+        Whether it names an attribute of the group before it.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    optional: bool = False
+    default: str = ""
+    role: str = ""
+    tests: tuple[tuple[str, str], ...] = ()
+    attribute: bool = False
+
+    @property
+    def captures(self) -> bool:
+        """Whether it binds a name."""
+        return self.kind in (Kind.CAPTURE, Kind.CLASS, Kind.ROLE) and bool(self.name)
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Literalness, for comparing two rules step by step."""
+        kind = Kind.ROLE if self.tests and self.kind < Kind.ROLE else self.kind
+        return (kind, len(self.tests), int(bool(self.classes)))
+
+
+def parse(text: str) -> tuple[Step, ...]:
+    """Read a path.
+
+    Raises
+    ------
+    StepError
+        When it is not one, with the column.
+    """
+    steps: list[Step] = []
+    start = 0
+    for part in _split(text):
+        if part:
+            steps.append(_step(part, start))
+            if len(steps) > 1 and steps[-2].attribute:
+                raise StepError("nothing comes below an attribute", start)
+        start += len(part) + 1
+    return tuple(steps)
+
+
+def _split(text: str) -> list[str]:
+    parts, depth, current = [], 0, ""
+    for char in text:
+        depth += (char in "{[") - (char in "}]")
+        if char == "/" and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += char
+    return [*parts, current]
+
+
+def _step(part: str, column: int) -> Step:
+    body = part
+    tests: list[tuple[str, str]] = []
+    while found := re.search(_TEST.pattern + "$", body):
+        tests.insert(0, (found["attr"], found["value"]))
+        body = body[: found.start()]
+    if body in ("*", "**"):
+        return Step("", Kind.ANY if body == "*" else Kind.DEEP, tests=tuple(tests))
+    attribute = body.startswith("@")
+    if attribute:
+        body = body[1:]
+    if found := _CAPTURE.fullmatch(body):
+        role = found["role"] or ""
+        if role and role not in ROLES:
+            raise StepError(f"{role!r} is no role", column + part.index("@") + 1, f"roles are {', '.join(ROLES)}")
+        classes = tuple((found["classes"] or "").split("|")) if found["classes"] else ()
+        kind = Kind.ROLE if role else Kind.CLASS if classes else Kind.CAPTURE
+        return Step(
+            found["name"], kind, classes, bool(found["optional"]), found["default"] or "", role, tuple(tests), attribute
+        )
+    if "{" in body or "}" in body:
+        raise StepError(
+            f"{part!r} is no capture",
+            column,
+            "a capture is {name}, {name:NXclass}, {name=default}, {name?} or {name@axes}",
+        )
+    if found := _LITERAL.fullmatch(body):
+        classes = tuple(found["classes"].split("|")) if found["classes"] else ()
+        return Step(found["name"], Kind.LITERAL, classes, tests=tuple(tests), attribute=attribute)
+    raise StepError(f"{part!r} is no step of a path", column, "write name, name:NXclass or {capture}")
+
+
+class NamePattern:
+    """The name of a field with captures, e.g. ``motor/{motor}``; read both ways."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.parts = re.split(r"(\{[A-Za-z_]\w*(?:@\w+)?\})", text)
+        self.captures = tuple(p[1:-1].partition("@")[0] for p in self.parts if p.startswith("{"))
+        if "{" in "".join(p for p in self.parts if not (p.startswith("{") and p.endswith("}"))):
+            raise StepError(f"{text!r} is no field name", text.index("{"), "a capture is {name}")
+        last = len(self.captures)
+        body, seen = "", 0
+        for p in self.parts:
+            if p.startswith("{"):
+                seen += 1
+                name = p[1:-1].partition("@")[0]
+                body += f"(?P<{name}>.+)" if seen == last else f"(?P<{name}>[^/]+?)"
+            else:
+                body += re.escape(p)
+        self._pattern = re.compile(body, re.DOTALL)
+
+    @property
+    def literal(self) -> int:
+        """Number of literal characters: the measure of literalness among names."""
+        return sum(len(p) for p in self.parts if not p.startswith("{"))
+
+    def fill(self, bound: dict[str, str]) -> str:
+        """Make a name of captured names."""
+        return "".join(bound.get(p[1:-1], "") if p.startswith("{") else p for p in self.parts)
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Return what a name captures, or None."""
+        found = self._pattern.fullmatch(name)
+        return found.groupdict() if found else None
+
+
+SLASH = "∕"
+"""Stands for a slash in a name that HDF5 could not hold (U+2215)."""
+
+
+def to_tree_name(name: str) -> str:
+    """Make a captured name fit for a tree; ``from_tree_name`` undoes it."""
+    if name in (".", ".."):
+        return name.replace(".", "․")
+    return name.replace("/", SLASH)
+
+
+def from_tree_name(name: str) -> str:
+    """Return the name that ``to_tree_name`` was given."""
+    if name in ("․", "․․"):
+        return name.replace("․", ".")
+    return name.replace(SLASH, "/") if SLASH in name else name

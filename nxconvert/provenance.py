@@ -1,0 +1,21 @@
+"""Who made an output, of what, when and with which version: NXprocess in NXroot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import nxconvert
+from nxconvert.format import TreeSink
+from nxconvert.tree import NewDataset, NewGroup
+
+
+def stamp(sink: TreeSink, sources: Sequence[str]) -> None:
+    """Write the provenance of an output into its root."""
+    root = NewGroup("NXroot")
+    process = root.require("nxconvert", "NXprocess")
+    process.add("program", NewDataset("nxconvert"))
+    process.add("version", NewDataset(nxconvert.__version__))
+    process.add("date", NewDataset(datetime.now().astimezone().isoformat(timespec="seconds")))
+    process.add("source", NewDataset(list(sources)))
+    sink.begin(root)

@@ -1,0 +1,229 @@
+"""A tree: groups, datasets and links, each with attributes, as in NeXus/HDF5, Zarr or MATLAB.
+
+A reader subclasses ``Group`` and ``Dataset`` lazily; ``NewGroup`` and ``NewDataset`` are trees made in memory.
+Nodes are immutable to their readers. ``identity`` tells whether two paths lead to one node.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nxconvert.array import Array, Values
+from nxconvert.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that is a name for another place: ``kind`` is ``soft``, or ``external`` with the file's name."""
+
+    path: str
+    kind: str = "soft"
+    filename: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.filename}::{self.path}" if self.filename else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A reference to another node, or to a region of it; it moves with its target or is a loss."""
+
+    path: str
+    region: Any = None
+
+
+class Node(ABC):
+    """What groups and datasets share."""
+
+    __slots__ = ()
+
+    path: str
+    """Where the node was found, absolute in its file."""
+
+    @property
+    @abstractmethod
+    def attrs(self) -> Mapping[str, Any]:
+        """Attributes: ``str``, numpy scalars or arrays, ``Ref``; in the order of the file."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two nodes that are one; None when the format has no such thing."""
+        return None
+
+    @property
+    def source(self) -> str:
+        """File and path, for messages."""
+        return self.path
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+class Dataset(Node, Array):
+    """A leaf: a lazy array with attributes."""
+
+    __slots__ = ()
+
+
+class Group(Node, Mapping[str, "Node"]):
+    """A mapping of names to nodes, links followed. ``link(name)`` says whether a child is a link."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[str]: ...
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def child(self, name: str) -> Node | None:
+        """Return the child of that name, links followed, or None when there is no such name.
+
+        Raises
+        ------
+        InputError
+            When the name is there but leads nowhere.
+        """
+
+    def link(self, name: str) -> Link | None:
+        """Return the link of that name, or None when the child is there itself."""
+        return None
+
+    def __getitem__(self, path: str) -> Node:
+        node: Node | None = self
+        for part in path.strip("/").split("/"):
+            if not part:
+                continue
+            node = node.child(part) if isinstance(node, Group) else None
+            if node is None:
+                raise KeyError(path)
+        assert node is not None
+        return node
+
+    @property
+    def nx_class(self) -> str:
+        """The NeXus class, from ``NX_class`` or, as canSAS files have it, ``canSAS_class``; or an empty string."""
+        for name in ("NX_class", "canSAS_class"):
+            value = self.attrs.get(name)
+            if isinstance(value, str):
+                return value
+        return ""
+
+
+class NewDataset(Dataset):
+    """A dataset that is to be written: any array with attributes."""
+
+    __slots__ = ("_attrs", "array", "path")
+
+    def __init__(self, array: Any, attrs: Mapping[str, Any] | None = None) -> None:
+        self.array = array if isinstance(array, Array) else Values(array)
+        self._attrs: dict[str, Any] = dict(attrs or {})
+        self.path = ""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        return self._attrs
+
+    def set_attr(self, name: str, value: Any) -> None:
+        """Add an attribute before the dataset is written."""
+        self._attrs[name] = value
+
+    @property
+    def identity(self) -> Hashable:
+        return id(self)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def read(self, box: Any = None) -> Any:
+        return self.array.read(box)
+
+    @property
+    def storage(self) -> Any:
+        return self.array.storage
+
+
+class NewGroup(Group):
+    """A group that is to be written. Children are nodes or links."""
+
+    __slots__ = ("_attrs", "children", "path")
+
+    def __init__(self, nx_class: str = "", attrs: Mapping[str, Any] | None = None, path: str = "/") -> None:
+        self._attrs: dict[str, Any] = {"NX_class": nx_class} if nx_class else {}
+        self._attrs.update(attrs or {})
+        self.children: dict[str, Node | Link] = {}
+        self.path = path
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return self._attrs
+
+    @property
+    def identity(self) -> Hashable:
+        return id(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.children)
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    def link(self, name: str) -> Link | None:
+        child = self.children.get(name)
+        return child if isinstance(child, Link) else None
+
+    def child(self, name: str) -> Node | None:
+        child = self.children.get(name)
+        if isinstance(child, Link):
+            raise InputError(f"{self.path}/{name}: the link to {child} has no root to be followed from")
+        return child
+
+    def add(self, name: str, node: Node | Link) -> Node | Link:
+        """Put a node under a name; what is made in memory learns its path."""
+        if name in self.children:
+            raise InputError(f"{self.path.rstrip('/')}/{name} is written twice")
+        self.children[name] = node
+        if isinstance(node, NewGroup | NewDataset):
+            node.path = f"{self.path.rstrip('/')}/{name}"
+        return node
+
+    def require(self, name: str, nx_class: str = "") -> NewGroup:
+        """Return the child group of that name, made when it is not there."""
+        child = self.children.get(name)
+        if child is None:
+            child = self.add(name, NewGroup(nx_class))
+        if not isinstance(child, NewGroup):
+            raise InputError(f"{self.path.rstrip('/')}/{name} is a dataset and a group at once")
+        if nx_class and child.nx_class != nx_class:
+            if child.nx_class:
+                raise InputError(f"{child.path} would be {child.nx_class} and {nx_class} at once")
+            child.attrs["NX_class"] = nx_class
+        return child
+
+
+def walk(group: Group) -> Iterator[Node]:
+    """Yield every node below a group once, links not followed, parents first."""
+    pending: list[Group] = [group]
+    while pending:
+        here = pending.pop()
+        below: list[Group] = []
+        for name in here:
+            if here.link(name) is not None:
+                continue
+            node = here.child(name)
+            if node is None:
+                continue
+            yield node
+            if isinstance(node, Group):
+                below.append(node)
+        pending.extend(reversed(below))
