@@ -79,6 +79,8 @@ def _apart(f: Field) -> bool:
 def _laid_out(record: Record, *, matrix: bool) -> Record:
     """Lay out the grid that the signal has; a record without one is a table already."""
     signals = record.role(Role.SIGNAL)
+    if not signals and not any(f.per_row and not f.item_shape for f in record.columns):
+        signals = [f for f in record.columns if len(f.shape) == 2 and not f.is_image]
     if not signals:
         return record
     k = grid_rank(signals[0])

@@ -81,6 +81,10 @@ class Records(Source):
     @abstractmethod
     def __iter__(self) -> Iterator[Record]: ...
 
+    def keys(self) -> list[Mapping[str, str]]:
+        """Return the keys of all records, as cheaply as the format can."""
+        return [record.key for record in self]
+
 
 class Sink(ABC):
     """An open output. It is made at a name of its own and published by ``engine.publish``, never by the format.

@@ -45,22 +45,26 @@ class Exported(Records):
 
     def __iter__(self) -> Iterator[Record]:
         walker = _Walker(self.tree.root, self.report)
-        for bound in self._keys(walker):
-            record = _Assembly(self.layout, walker, bound).record()
+        for bound, path in self._keys(walker):
+            record = _Assembly(self.layout, walker, bound, path).record()
             walker.forget()
             if record is not None:
                 yield record
 
-    def _keys(self, walker: _Walker) -> list[dict[str, str]]:
-        keys: list[dict[str, str]] = []
-        for hit in walker.find(self.layout.prefix, {}):
-            bound = {k: hit[1].get(k, "") for k in self.layout.key}
-            if bound not in keys and (not self.base or _within(hit[2], self.base)):
-                keys.append(bound)
-        numbers = [tuple(_numbers(v) for v in k.values()) for k in keys]
-        if keys and all(all(n is not None for n in row) for row in numbers):
-            keys = [k for _, k in sorted(zip(numbers, keys, strict=True), key=lambda pair: pair[0])]
-        return keys
+    def keys(self) -> list[Mapping[str, str]]:
+        return [bound for bound, _ in self._keys(_Walker(self.tree.root, self.report))]
+
+    def _keys(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
+        """Return the keys of all records, each with the path that they stand at; scan numbers in their order."""
+        found: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
+        for _node, captured, path, *_ in walker.find(self.layout.prefix, {}):
+            bound = {k: captured.get(k, "") for k in self.layout.key}
+            if not self.base or _within(path, self.base):
+                found.setdefault(tuple(bound.values()), (bound, path))
+        numbers = {key: tuple(_numbers(v) for v in key) for key in found}
+        if all(n is not None for row in numbers.values() for n in row):
+            return [found[k] for k in sorted(found, key=lambda k: numbers[k])]
+        return list(found.values())
 
 
 def matches(layout: Layout, tree: Tree, report: Report) -> bool:
@@ -205,8 +209,9 @@ def _equals(node: Node, attr: str, value: str) -> bool:
 class _Assembly:
     """Makes one record of what the rules match."""
 
-    def __init__(self, layout: Layout, walker: _Walker, bound: dict[str, str]) -> None:
+    def __init__(self, layout: Layout, walker: _Walker, bound: dict[str, str], path: str) -> None:
         self.layout, self.walker, self.bound = layout, walker, bound
+        self.source = walker.root.source.rstrip("/") + path
         self.signal_labels: tuple[str | None, ...] = ()
         self.signal_shape: tuple[int, ...] = ()
 
@@ -225,12 +230,11 @@ class _Assembly:
             if field.name in made:
                 field = self._same(made[field.name], (field, hit))
             made[field.name] = (field, hit)
-        source = self.walker.root.source.rstrip("/") + self._prefix_path(hits)
         fields = [replace(f, of=self._name_of(f, made)) if f.role == Role.ERRORS else f for f, _ in made.values()]
         return Record(
             {k: v for k, v in self.bound.items() if v},
             by_name(in_reading_order(fields)),
-            source=source,
+            source=self.source,
             mapping=self.layout.name,
             finished=not self.layout.complete or self._there(self.layout.complete),
         )
@@ -258,10 +262,6 @@ class _Assembly:
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
-
-    def _prefix_path(self, hits: list[_Hit]) -> str:
-        depth = len([s for s in self.layout.prefix if not (s.optional and not self.bound.get(s.name))])
-        return "/".join(hits[0].path.split("/")[: depth + 1])
 
     def _note_signal(self, hits: list[_Hit]) -> None:
         for hit in hits:
@@ -301,7 +301,7 @@ class _Assembly:
             own = from_tree_name(hit.name)
             labels = tuple(own if len(span) == 1 else self.signal_labels[d] for d in span)
             return labels, 0 in span
-        per_row = hit.rule.each == "row" or role == Role.SIGNAL or shape[0] in lengths
+        per_row = hit.rule.each == "row" or shape[0] in lengths or not lengths
         if per_row and self.signal_labels and shape == self.signal_shape[: len(shape)]:
             return self.signal_labels[: len(shape)], True
         return (), per_row

@@ -73,7 +73,7 @@ def plot_of(group: Group) -> Plot:
     listed = _listed_axes(group, attrs, signal, dataset)
     labels, spans = _fit(group, attrs, listed, dataset.shape)
     spans.pop(signal, None)
-    errors = _errors(group, attrs, [signal, *auxiliary])
+    errors = _errors(group, attrs, [signal, *auxiliary, *spans])
     auxiliary = tuple(a for a in auxiliary if a not in spans)
     return Plot(signal, labels, spans, auxiliary, {e: of for e, of in errors.items() if e not in spans})
 
@@ -123,7 +123,7 @@ def _listed_axes(group: Group, attrs: Any, signal: str, dataset: Dataset) -> lis
     for value in (attrs.get("axes"), attrs.get(f"{signal}_axes"), dataset.attrs.get("axes")):
         names = _names(value)
         if names:
-            return names
+            return [_component(group, names, i) for i in range(len(names))]
     numbered: dict[int, tuple[int, str]] = {}
     for name in group:
         node = _dataset(group, name)
@@ -136,6 +136,15 @@ def _listed_axes(group: Group, attrs: Any, signal: str, dataset: Dataset) -> lis
     if not numbered:
         return []
     return [numbered[i][1] if i in numbered else "." for i in range(1, max(numbered) + 1)]
+
+
+def _component(group: Group, names: list[str], position: int) -> str:
+    """Return the axis at a position; NXcanSAS files say ``Q,Q`` where the datasets are ``Qx`` and ``Qy``."""
+    name = names[position]
+    part = names[:position].count(name)
+    if name not in group and names.count(name) > 1 and part < 3 and name + "xyz"[part] in group:
+        return name + "xyz"[part]
+    return name
 
 
 def _fit(
@@ -191,9 +200,9 @@ def _errors(group: Group, attrs: Any, signals: list[str]) -> dict[str, str]:
     for signal in signals:
         node = _dataset(group, signal)
         for key in ("uncertainties", "uncertainty"):
-            named = node.attrs.get(key) if node is not None else None
-            if isinstance(named, str) and named in group:
-                errors.setdefault(named, signal)
+            for named in (node.attrs.get(key) if node is not None else None, attrs.get(f"{signal}_{key}")):
+                if isinstance(named, str) and named in group:
+                    errors.setdefault(named, signal)
     if "errors" in group and signals:
         errors.setdefault("errors", signals[0])
     return errors
