@@ -187,10 +187,11 @@ def _into_tree(
     sink = format.create(publisher.part(path), report, **format.chosen(plan.options, reading=False))
     assert isinstance(sink, TreeSink)
     done = 0
+    importers: dict[str, Importer] = {}
     try:
         for place in places:
             try:
-                _input_into_tree(place, sink, plan, report, alone=len(places) == 1)
+                _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
                 done += 1
             except (InputError, MappingError) as error:
                 if isinstance(error, UsageError):
@@ -208,16 +209,17 @@ def _into_tree(
     report.outputs.append(str(path))
 
 
-def _input_into_tree(place: Location, sink: TreeSink, plan: Plan, report: Report, *, alone: bool) -> None:
+def _input_into_tree(
+    place: Location, sink: TreeSink, plan: Plan, report: Report, importers: dict[str, Importer], *, alone: bool
+) -> None:
     source = open_source(place, plan, report)
     with source:
         if isinstance(source, Tree):
             tree_to_tree(source.root, sink, plan.policy.memory)
             return
-        importers: dict[str, Importer] = {}
         for record in source:
             name = plan.mapping if plan.mapping != AUTO else _way_back(record)
-            importer = importers.setdefault(name, Importer(mapping.load(name), report))
+            importer = importers.get(name) or importers.setdefault(name, Importer(mapping.load(name), report))
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
             folded = grid.fold(record)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Values
-from nxconvert.errors import MappingError, UsageError
+from nxconvert.array import Values, decode, is_text
+from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
@@ -41,6 +42,7 @@ class Importer:
 
     def __init__(self, layout: Layout, report: Report) -> None:
         self.layout, self.report = layout, report
+        self._shared: dict[str, tuple[np.ndarray[Any, Any], str]] = {}
         self.rules = [r for r in layout.rules if r.imports and r.name is not None]
         self.defaults = [r for r in layout.rules if r.imports and r.file.default]
         if not self.rules:
@@ -116,6 +118,8 @@ class Importer:
         if last.attribute:
             group.attrs[name] = plain(f.values)
             return
+        if not set(self.layout.key) <= {s.name for s in rule.steps} and self._known(f"{group.path}/{name}", f):
+            return
         dataset = NewDataset(f.values, f.attrs)
         if isinstance(f.mask, Values):
             dataset.set_attr(MISSING_ROWS, np.flatnonzero(f.mask.read()))
@@ -123,6 +127,20 @@ class Importer:
         made.paths[f.name] = dataset.path
         if rule.role:
             groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
+
+    def _known(self, path: str, f: Field) -> bool:
+        """Tell whether an earlier record wrote this value, which both share, such as the title of their entry."""
+        values = f.values.read()
+        values = decode(values) if is_text(f.dtype) else values
+        if path not in self._shared:
+            self._shared[path] = (values, f.source)
+            return False
+        first, source = self._shared[path]
+        if not np.array_equal(first, values):
+            raise InputError(
+                f"{f.source} and {source} differ, but both would be {path}", "convert them into files of their own"
+            )
+        return True
 
     def _default_groups(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
         for rule in self.defaults:
