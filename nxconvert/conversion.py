@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from nxconvert import fit, grid, mapping, registry
+from nxconvert import fit, grid, mapping, naming, registry
+from nxconvert.array import Boxed
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
-from nxconvert.errors import InputError, Loss, MappingError, NxconvertError, UsageError
+from nxconvert.errors import InputError, Loss, NxconvertError, UsageError
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
 from nxconvert.location import Location, safe_name
 from nxconvert.mapping.export import Exported, matches
@@ -78,9 +79,9 @@ def convert(inputs: Sequence[str], output: str, plan: Plan = Plan(), report: Rep
     Parameters
     ----------
     inputs
-        Locations: ``scan.h5``, ``scan.h5::/1.1``, ``frames.tif``, ``-``.
+        Locations: ``scan.h5``, ``scan.h5::/1.1``, ``frames.tif``, globs, folders, ``-``.
     output
-        A file; or a folder (it exists, or ends in a slash), for one file a record.
+        A file, ``-``, or a folder (it exists, or ends in a slash) for one file a record.
     plan
         Everything else.
     report
@@ -99,13 +100,33 @@ def convert(inputs: Sequence[str], output: str, plan: Plan = Plan(), report: Rep
     report = report if report is not None else Report()
     target = Location.parse(output)
     format = registry.for_output(target, plan.to_format)
-    places = [Location.parse(i) for i in inputs]
+    _check_options(plan, format)
+    with naming.inputs(inputs) as places:
+        _convert(places, target, format, plan, report)
+    return report
+
+
+def _convert(places: list[Location], target: Location, format: Format, plan: Plan, report: Report) -> None:
+    if not target.is_stream and any(p.path.exists() and _same_file(p.path, target.path) for p in places):
+        raise UsageError(f"{target} is an input too", "inputs are never changed; choose another name")
     with Publisher(overwrite=plan.overwrite) as publisher:
         if format.holds.tree:
             _into_tree(places, target, format, plan, publisher, report)
         else:
-            _into_files(places, target, format, plan, publisher, report)
-    return report
+            _IntoFiles(naming.Naming(target, format, plan.name), plan, publisher, report).convert(places)
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return b.exists() and a.samefile(b)
+
+
+def _check_options(plan: Plan, format: Format) -> None:
+    known = {o.name for o in format.write_options}
+    reading = {o.name for f in registry.formats().values() for o in f.read_options}
+    for name in plan.options:
+        if name not in known and name not in reading:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} means nothing for {format.title}", f"leave {option} out")
 
 
 def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
@@ -118,15 +139,29 @@ def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
 def open_records(place: Location, plan: Plan, report: Report) -> Records:
     """Open an input as records, a tree through a mapping."""
     source = open_source(place, plan, report)
-    if isinstance(source, Records):
-        return source
-    node = source.root[place.inner] if place.inner and place.inner.strip("/") in source.root else None
-    if isinstance(node, Dataset):
-        return _OneDataset(source, node, place)
-    if place.inner and node is None:
+    return source if isinstance(source, Records) else as_records(source, place, plan, report)
+
+
+def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Records:
+    """Look at a tree through a mapping; at one dataset of it without.
+
+    Raises
+    ------
+    InputError
+        When it has nothing at the location, or no mapping fits.
+    """
+    try:
+        if not place.inner:
+            return Exported(source, layout_for(source, plan.mapping, report, place), report)
+        if place.inner.strip("/") not in source.root:
+            raise InputError(f"{place.file} has nothing at {place.inner}", "'nxconvert ls FILE' shows what it has")
+        node = source.root[place.inner]
+        if isinstance(node, Dataset):
+            return _OneDataset(source, node, place)
+        return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner)
+    except BaseException:
         source.close()
-        raise InputError(f"{place.file} has nothing at {place.inner}", "'nxconvert ls FILE' shows what it has")
-    return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner)
+        raise
 
 
 def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapping.Mapping:
@@ -147,7 +182,6 @@ def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapp
     for layout in known:
         if layout.when and matches(layout, source, report):
             return layout
-    source.close()
     raise InputError(
         f"{place.file}: no mapping fits its layout: it has neither scans nor an NXdata",
         f"name a dataset, e.g. {place.file}::/path, or write a mapping and name it with --mapping",
@@ -164,8 +198,6 @@ class _OneDataset(Records):
         self.source.close()
 
     def __iter__(self) -> Iterator[Record]:
-        from nxconvert.array import Boxed
-
         box = self.place.slices(self.dataset.ndim)
         values = Boxed(self.dataset, box) if box else self.dataset
         name = self.dataset.name
@@ -178,35 +210,45 @@ class _OneDataset(Records):
 def _into_tree(
     places: list[Location], target: Location, format: Format, plan: Plan, publisher: Publisher, report: Report
 ) -> None:
+    """Convert all inputs into one tree. An input that fails is left out, and the tree is made without it."""
     path = target.path
     publisher.reserve(path, str(places[0]))
     if plan.dry_run:
         report.outputs.append(str(path))
         return
+    good = list(places)
+    while good and (failed := _tree_of(good, path, format, plan, publisher, report)) is not None:
+        good.remove(failed)
+    if good:
+        publisher.publish(path)
+        report.outputs.append(target.file)
+
+
+def _tree_of(
+    places: list[Location], path: Path, format: Format, plan: Plan, publisher: Publisher, report: Report
+) -> Location | None:
+    """Write a tree; return the input that failed, if one did, with nothing written."""
     assert format.create is not None
     sink = format.create(publisher.part(path), report, **format.chosen(plan.options, reading=False))
     assert isinstance(sink, TreeSink)
-    done = 0
     importers: dict[str, Importer] = {}
+    place = places[0]
     try:
         for place in places:
-            try:
-                _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
-                done += 1
-            except (InputError, MappingError) as error:
-                if isinstance(error, UsageError):
-                    raise
-                report.failed.append((str(place), error))
-        if not done:
-            sink.abort()
-            return
+            _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
         stamp(sink, [str(p) for p in places])
         sink.close()
+    except NxconvertError as error:
+        sink.abort()
+        publisher.discard(path)
+        if isinstance(error, UsageError):
+            raise
+        report.failed.append((str(place), error))
+        return place
     except BaseException:
         sink.abort()
         raise
-    publisher.publish(path)
-    report.outputs.append(str(path))
+    return None
 
 
 def _input_into_tree(
@@ -214,108 +256,158 @@ def _input_into_tree(
 ) -> None:
     source = open_source(place, plan, report)
     with source:
-        if isinstance(source, Tree):
+        if isinstance(source, Tree) and plan.mapping == AUTO:
             tree_to_tree(source.root, sink, plan.policy.memory)
             return
-        for record in source:
+        records = source if isinstance(source, Records) else as_records(source, place, plan, report)
+        failures = len(report.failed)
+        for record in records:
             name = plan.mapping if plan.mapping != AUTO else _way_back(record)
             importer = importers.get(name) or importers.setdefault(name, Importer(mapping.load(name), report))
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
             folded = grid.fold(record)
-            record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory)
+            record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, report.moved)
+        if len(report.failed) > failures:
+            raise report.failed.pop()[1]
 
 
 def _way_back(record: Record) -> str:
     return record.mapping if record.mapping in mapping.shipped_names() else "records"
 
 
-def _into_files(
-    places: list[Location], target: Location, format: Format, plan: Plan, publisher: Publisher, report: Report
-) -> None:
-    for place in places:
+class _IntoFiles:
+    """Converts inputs into files of records, one or many records a file."""
+
+    def __init__(self, names: naming.Naming, plan: Plan, publisher: Publisher, report: Report) -> None:
+        self.names, self.plan, self.publisher, self.report = names, plan, publisher, report
+        self.format = names.format
+        self.many = self.format.holds.records is None
+        self.open: dict[Path, RecordSink] = {}
+
+    def convert(self, places: list[Location]) -> None:
+        """Convert all inputs."""
+        self._refuse_early(places)
+        shared = not self.names.is_folder and not self.plan.name
         try:
-            with open_records(place, plan, report) as records:
-                written = _write_records(records, place, target, format, plan, publisher, report)
-            if not written:
-                raise InputError(f"{place} holds nothing that {format.name} can hold", _why_nothing(report))
+            for place in places:
+                self._input(place)
+                if not shared:
+                    self._publish()
+            self._publish()
+        finally:
+            for sink in self.open.values():
+                sink.abort()
+
+    def _refuse_early(self, places: list[Location]) -> None:
+        """Look at all names before any work is done."""
+        taken: dict[Path, str] = {}
+        for place in places:
+            try:
+                with open_records(place, self.plan, Report()) as records:
+                    keys = [k for k in records.keys() if self._wanted("_".join(k.values()))]  # noqa: SIM118
+            except UsageError:
+                raise
+            except NxconvertError:
+                continue  # it fails again, and is reported, when its turn comes
+            for key in keys:
+                path = self.names.path(place, key)
+                if taken.get(path) == place.file and not self.many and not self.names.is_folder and not self.plan.name:
+                    raise UsageError(
+                        f"{place} has {len(keys)} records, a {self.format.name} file holds one",
+                        f"write into a folder: {path.stem}/ --to {self.format.name}",
+                    )
+                if path not in taken:
+                    self.publisher.reserve(path, str(place))
+                elif not (self.many and (taken[path] == place.file or not self.names.is_folder)):
+                    self.publisher.clash(path, str(place))
+                taken[path] = place.file
+
+    def _wanted(self, name: str) -> bool:
+        globs = self.plan.scans
+        return not globs or any(fnmatchcase(name, g) for g in globs)
+
+    def _input(self, place: Location) -> None:
+        failures, written = len(self.report.failed), 0
+        try:
+            with open_records(place, self.plan, self.report) as records:
+                for record in self._selected(records):
+                    written += self._record(record, place)
+            if not written and len(self.report.failed) == failures:
+                raise InputError(f"{place} holds nothing that {self.format.name} can hold", self._why_nothing())
         except UsageError:
             raise
         except NxconvertError as error:
-            report.failed.append((str(place), error))
+            self.report.failed.append((str(place), error))
 
+    def _why_nothing(self) -> str:
+        reasons = [str(s) for s in self.report.skipped[:1]] or [str(n) for n in self.report.notices[:1]]
+        if self.plan.scans and not reasons:
+            return f"no scan matches {' '.join(self.plan.scans)}; 'nxconvert ls FILE' shows names and titles"
+        return reasons[0] if reasons else "'nxconvert ls FILE' shows what it has"
 
-def _why_nothing(report: Report) -> str:
-    reasons = [str(s) for s in report.skipped[:1]] or [str(n) for n in report.notices[:1]]
-    return reasons[0] if reasons else "'nxconvert ls FILE' shows what it has"
+    def _selected(self, records: Records) -> Iterator[Record]:
+        plan, report = self.plan, self.report
+        for record in records:
+            if plan.scans and not any(fnmatchcase(t, p) for p in plan.scans for t in (record.name, _title(record))):
+                continue
+            if not record.finished and not plan.unfinished:
+                report.skipped.append(Loss(record.name, record.source, "the scan is unfinished"))
+                report.notice(f"{record.source} is unfinished and was skipped; --unfinished writes it")
+                continue
+            yield record
 
-
-def _write_records(
-    records: Records,
-    place: Location,
-    target: Location,
-    format: Format,
-    plan: Plan,
-    publisher: Publisher,
-    report: Report,
-) -> int:
-    written = 0
-    single: tuple[Path, RecordSink] | None = None
-    many = format.holds.records is None and not _is_folder(target) and not plan.name
-    try:
-        for record in _selected(records, plan, report):
-            pieces = fit.fit(_chosen(record, plan), format.holds, report, plan.include, matrix=plan.matrix)
+    def _record(self, record: Record, place: Location) -> int:
+        plan, report = self.plan, self.report
+        written = 0
+        try:
+            pieces = fit.fit(_chosen(record, plan), self.format.holds, report, plan.include, matrix=plan.matrix)
             if not pieces:
-                report.skipped.append(Loss(record.name, record.source, f"it has nothing that {format.name} can hold"))
+                why = f"it has nothing that {self.format.name} can hold"
+                report.skipped.append(Loss(record.name, record.source, why))
             for piece in pieces:
-                if many:
-                    single = single or _start(
-                        _output(target, place, format, plan, piece), format, plan, publisher, report
-                    )
-                    record_to_sink(piece.record, single[1], plan.policy.memory // 4)
+                path = self.names.path(place, record.key, piece.part)
+                if plan.dry_run:
+                    report.outputs.extend([str(path)] if str(path) not in report.outputs else [])
                 else:
-                    path, sink = _start(_output(target, place, format, plan, piece), format, plan, publisher, report)
-                    _finish(piece.record, path, sink, plan, publisher, report)
+                    self._write(piece.record, path)
                 written += 1
-        if single is not None:
-            single[1].close()
-            publisher.publish(single[0])
-            report.outputs.append(str(single[0]))
-    except BaseException:
-        if single is not None:
-            single[1].abort()
-        raise
-    return written
+        except UsageError:
+            raise
+        except NxconvertError as error:
+            report.failed.append((record.source, error))
+        return written
 
+    def _write(self, record: Record, path: Path) -> None:
+        sink = self.open.get(path)
+        if sink is None:
+            self.publisher.reserve(path, record.source, again=True)
+            assert self.format.create is not None
+            made = self.format.create(
+                self.publisher.part(path), self.report, **self.format.chosen(self.plan.options, reading=False)
+            )
+            assert isinstance(made, RecordSink)
+            sink = self.open[path] = made
+        try:
+            record_to_sink(record, sink, self.plan.policy.memory // 4, self.report.moved)
+        except BaseException:
+            self.open.pop(path).abort()
+            self.publisher.discard(path)
+            raise
+        if not self.many:
+            self._publish()
 
-def _start(path: Path, format: Format, plan: Plan, publisher: Publisher, report: Report) -> tuple[Path, RecordSink]:
-    publisher.reserve(path, str(path))
-    assert format.create is not None
-    sink = format.create(publisher.part(path), report, **format.chosen(plan.options, reading=False))
-    assert isinstance(sink, RecordSink)
-    return path, sink
-
-
-def _finish(record: Record, path: Path, sink: RecordSink, plan: Plan, publisher: Publisher, report: Report) -> None:
-    try:
-        record_to_sink(record, sink, plan.policy.memory // 4)
-        sink.close()
-    except BaseException:
-        sink.abort()
-        raise
-    publisher.publish(path)
-    report.outputs.append(str(path))
-
-
-def _selected(records: Records, plan: Plan, report: Report) -> Iterator[Record]:
-    for record in records:
-        if plan.scans and not any(fnmatchcase(t, p) for p in plan.scans for t in (record.name, _title(record))):
-            continue
-        if not record.finished and not plan.unfinished:
-            report.skipped.append(Loss(record.name, record.source, "the scan is unfinished; --unfinished writes it"))
-            report.notice(f"{record.source} is unfinished and was skipped; --unfinished writes it")
-            continue
-        yield record
+    def _publish(self) -> None:
+        for path, sink in list(self.open.items()):
+            del self.open[path]
+            try:
+                sink.close()
+            except BaseException:
+                sink.abort()
+                raise
+            self.publisher.publish(path)
+            if str(path) != "-":
+                self.report.outputs.append(str(path))
 
 
 def _title(record: Record) -> str:
@@ -327,34 +419,7 @@ def _chosen(record: Record, plan: Plan) -> Record:
     """Put the columns that were asked for first, or keep only them."""
     if not plan.columns:
         return record
-    missing = [n for n in plan.columns if n not in record.fields]
-    if len(missing) == len(plan.columns) and plan.only_columns:
-        return record.with_fields(record.header)
     first = [record.fields[n] for n in plan.columns if n in record.fields]
     names = {f.name for f in first}
     rest = [f for f in record.fields.values() if f.name not in names and not (plan.only_columns and f.per_row)]
     return record.with_fields([*first, *rest])
-
-
-def _is_folder(target: Location) -> bool:
-    return target.file.endswith(("/", "\\")) or target.path.is_dir()
-
-
-def _output(target: Location, place: Location, format: Format, plan: Plan, piece: fit.Fitted) -> Path:
-    """Say where a record goes: to the output itself, or into a folder by the template."""
-    entry = piece.record.name
-    folder = target.path if _is_folder(target) else target.path.parent
-    extension = format.extensions[0] if _is_folder(target) else target.path.suffix
-    template = plan.name
-    if not template:
-        if not _is_folder(target):
-            stem = target.path.name[: len(target.path.name) - len(extension)]
-            return folder / safe_name(stem + (f"_{piece.part}" if piece.part else "") + extension)
-        template = "{stem}" + ("_{entry}" if entry else "") + ("_{part}" if piece.part else "") + "{ext}"
-    try:
-        name = template.format(stem=place.stem, entry=entry, part=piece.part, ext=extension)
-    except (KeyError, IndexError, ValueError) as error:
-        raise UsageError(
-            f"the name template {template!r} is wrong: {error}", "fields are {stem}, {entry}, {part} and {ext}"
-        ) from None
-    return folder / safe_name(name)

@@ -34,7 +34,9 @@ class Report:
     skipped
         Records that were not written, each with its reason.
     failed
-        Inputs that failed, each with its error.
+        Inputs and records that failed, each with its error.
+    progress
+        Called with what is being written and how many bytes of values went since the last call.
     """
 
     outputs: list[str] = field(default_factory=list)
@@ -42,12 +44,18 @@ class Report:
     notices: list[Notice] = field(default_factory=list)
     skipped: list[Loss] = field(default_factory=list)
     failed: list[tuple[str, Exception]] = field(default_factory=list)
+    progress: Callable[[str, int], None] | None = field(default=None, repr=False, compare=False)
 
     def lose(self, what: str, where: str, why: str) -> None:
         """Record a loss once."""
         loss = Loss(what, where, why)
         if loss not in self.losses:
             self.losses.append(loss)
+
+    def moved(self, what: str, size: int) -> None:
+        """Tell that bytes of values have been written."""
+        if self.progress is not None:
+            self.progress(what, size)
 
     def notice(self, message: str) -> None:
         """Record a warning once."""

@@ -59,7 +59,7 @@ class Location:
     @property
     def stem(self) -> str:
         """The file's name without its folder and last extension, for names made from it."""
-        return "stdin" if self.is_stream else self.path.stem
+        return "stdout" if self.is_stream else self.path.stem
 
     def slices(self, ndim: int) -> tuple[slice, ...] | None:
         """Return the box as slices, one for each dimension given.

@@ -131,7 +131,7 @@ def _header(f: Field, lose: Callable[[str, str], None]) -> Any:
     kind = type_name(dtype)
     value: Any = values.item() if values.ndim == 0 else None
     about = _about(f, lose)
-    if not about and type(value) is _NATURAL.get(kind) and not (kind == "float64" and not math.isfinite(value)):
+    if not about and type(value) is _NATURAL.get(kind) and not (isinstance(value, float) and not math.isfinite(value)):
         return value
     return {"value": _jsonable(values), "dtype": kind, **({"shape": list(f.shape)} if 0 in f.shape else {}), **about}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
-import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -137,8 +136,6 @@ def head(location: Location) -> Head:
     InputError
         When there is no such file, or it is a folder or not readable.
     """
-    if location.is_stream:
-        return Head(None, sys.stdin.buffer.peek(HEAD)[:HEAD])  # type: ignore[union-attr]
     path = location.path
     try:
         with path.open("rb") as file:

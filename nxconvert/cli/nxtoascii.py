@@ -68,8 +68,8 @@ def run(
     from nxconvert.conversion import Plan
 
     format = o.choice(format.upper(), "--format", tuple(_FORMATS))
-    if not name and format == "MULTISPEC":
-        name = "{stem}{ext}"
+    if not name and format == "SPEC":
+        name = "{stem}_{entry}{ext}"
     plan = Plan(
         to_format=_FORMATS[format],
         mapping=mapping,

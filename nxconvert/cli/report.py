@@ -6,15 +6,20 @@ import json as json_module
 from typing import Any
 
 from nxconvert.cli.boundary import FAILED, OK, complain, printable, say
+from nxconvert.cli.progress import Progress
 from nxconvert.conversion import Plan, convert
 from nxconvert.errors import NxconvertError
 from nxconvert.format import Report
 
+SHOWN = 10
+"""How many warnings are printed."""
+
 
 def run_plan(inputs: list[str], output: str, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
     """Convert and tell; return the exit code."""
-    report = Report()
-    convert(inputs, output, plan, report)
+    with Progress(quiet=quiet or json) as progress:
+        report = Report(progress=progress)
+        convert(inputs, output, plan, report)
     return tell(report, plan, strict=strict, json=json, quiet=quiet)
 
 
@@ -24,8 +29,10 @@ def tell(report: Report, plan: Plan, *, strict: bool, json: bool, quiet: bool) -
         print(json_module.dumps(as_dict(report)))
     else:
         if not quiet:
-            for notice in report.notices:
+            for notice in report.notices[:SHOWN]:
                 say(f"warning: {notice}")
+            if len(report.notices) > SHOWN:
+                say(f"warning: ... and {len(report.notices) - SHOWN} more; --json has all")
             for line in summed_losses(report):
                 say(f"warning: {line}")
         for where, error in report.failed:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from nxconvert.errors import OutputError, UsageError
 
@@ -27,25 +29,53 @@ class Publisher:
     def __init__(self, *, overwrite: bool = False) -> None:
         self.overwrite = overwrite
         self._taken: dict[str, str] = {}
+        self._written: set[str] = set()
         self._parts: dict[Path, Path] = {}
 
-    def reserve(self, path: Path, what: str) -> None:
-        """Claim an output's name.
+    def reserve(self, path: Path, what: str, *, again: bool = False) -> None:
+        """Claim an output's name for what goes there.
+
+        Parameters
+        ----------
+        path
+            The output.
+        what
+            The input or record, for messages.
+        again
+            Whether the name may have been claimed by ``reserve`` already.
 
         Raises
         ------
         UsageError
             When it exists, or another output of this conversion has it, in other case too.
         """
+        if str(path) == "-":
+            return
         folded = str(path.absolute()).casefold()
         if folded in self._taken:
-            raise UsageError(
-                f"{what} and {self._taken[folded]} would both be written to {path}",
-                "tell them apart with --name, e.g. --name '{stem}_{entry}{ext}'",
-            )
+            if again and folded not in self._written:
+                self._written.add(folded)
+                return
+            self.clash(path, what)
         self._taken[folded] = what
+        if again:
+            self._written.add(folded)
         if path.exists() and not self.overwrite:
             raise UsageError(f"{path} exists already", "choose another name, or add --overwrite")
+
+    def clash(self, path: Path, what: str) -> NoReturn:
+        """Refuse a name that two outputs would have.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        first = self._taken.get(str(path.absolute()).casefold(), "another")
+        raise UsageError(
+            f"{what} and {first} would both be written to {path}",
+            "tell them apart with --name, e.g. --name '{stem}_{entry}{ext}'",
+        )
 
     def part(self, path: Path) -> Path:
         """Return the name under which an output is to be written.
@@ -55,6 +85,10 @@ class Publisher:
         OutputError
             When its folder cannot be made.
         """
+        if str(path) == "-":
+            part = Path(tempfile.mkstemp(prefix="nxconvert-")[1])
+            self._parts[path] = part
+            return part
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,6 +106,12 @@ class Publisher:
             When it cannot be flushed or renamed.
         """
         part = self._parts[path]
+        if str(path) == "-":
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            self.discard(path)
+            return
         try:
             if part.is_file():
                 sync(part)

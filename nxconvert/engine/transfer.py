@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,24 @@ from nxconvert.mapping.model import MISSING_ROWS
 from nxconvert.record import Record
 from nxconvert.tree import Dataset, Group, NewDataset, walk
 
+Moved = Callable[[str, int], None]
+"""Told what is being written and how many bytes went."""
 
-def record_to_sink(record: Record, sink: RecordSink, budget: int) -> None:
+
+def _untold(what: str, size: int) -> None:
+    """Tell nobody."""
+
+
+def record_to_sink(record: Record, sink: RecordSink, budget: int, moved: Moved = _untold) -> None:
     """Write one record."""
     sink.begin(record)
     for block in record.blocks(budget=budget):
         sink.write(block)
+        moved(record.source, sum(values.nbytes for values in block.columns.values()))
     sink.end()
 
 
-def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: int) -> None:
+def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: int, moved: Moved = _untold) -> None:
     """Write one record into the tree that a mapping made for it."""
     sink.begin(imported.root)
     streamed = [f.name for f in record.columns if f.name in imported.paths and not isinstance(f.values, Values)]
@@ -37,6 +45,7 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
                 gone = mask.reshape(len(mask), -1).all(axis=1)
                 missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
             sink.write(path, (block.start, *(0,) * (values.ndim - 1)), np.ma.getdata(values))
+        moved(record.source, sum(values.nbytes for values in block.columns.values()))
     for path, gone_rows in missing.items():
         sink.annotate(path, {MISSING_ROWS: np.concatenate(gone_rows)})
     for f in record.header:

@@ -46,8 +46,13 @@ class Exported(Records):
     def __iter__(self) -> Iterator[Record]:
         walker = _Walker(self.tree.root, self.report)
         for bound, path in self._keys(walker):
-            record = _Assembly(self.layout, walker, bound, path).record()
-            walker.forget()
+            try:
+                record = _Assembly(self.layout, walker, bound, path).record()
+            except NxconvertError as error:  # one record that cannot be made does not cost the others
+                self.report.failed.append((self.tree.root.source.rstrip("/") + path, error))
+                continue
+            finally:
+                walker.forget()
             if record is not None:
                 yield record
 

@@ -1,0 +1,137 @@
+"""Where inputs come from and where outputs go: globs and folders of inputs, names of outputs by template."""
+
+from __future__ import annotations
+
+import glob
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxconvert.errors import InputError, UsageError
+from nxconvert.format import Format
+from nxconvert.location import Location, safe_name
+
+
+@contextmanager
+def inputs(texts: Sequence[str]) -> Iterator[list[Location]]:
+    """Give the locations that arguments name: a glob is expanded, a folder gives its files, in natural order.
+
+    Standard input is kept in a temporary file as long as the context lasts, since most formats must seek.
+
+    Raises
+    ------
+    InputError
+        When a glob matches nothing or a folder holds no file.
+    """
+    with tempfile.TemporaryDirectory(prefix="nxconvert-") as folder:
+        places = [place for text in texts for place in _expanded(Location.parse(text))]
+        if any(p.is_stream for p in places):
+            spooled = Path(folder) / "stdin"
+            with spooled.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            places = [Location(str(spooled), p.inner, p.box) if p.is_stream else p for p in places]
+        yield places
+
+
+def _expanded(place: Location) -> Iterator[Location]:
+    if place.is_stream or place.path.is_file():
+        yield place
+        return
+    if place.path.is_dir() and not _is_store(place.path):
+        names = [p for p in place.path.iterdir() if p.is_file() and not p.name.startswith(".")]
+        if not names:
+            raise InputError(f"the folder {place.file} holds no file")
+        for path in sorted(names, key=lambda p: natural(p.name)):
+            yield Location(str(path), place.inner, place.box)
+        return
+    if re.search(r"[*?\[]", place.file) and not place.path.exists():
+        found = sorted(glob.glob(place.file, recursive=True), key=natural)  # noqa: PTH207 - keeps the pattern's own form
+        if not found:
+            raise InputError(f"no file matches {place.file}")
+        for name in found:
+            yield Location(name, place.inner, place.box)
+        return
+    yield place
+
+
+def _is_store(path: Path) -> bool:
+    """Tell whether a folder is one thing, such as a Zarr store, and not a collection of files."""
+    return bool(path.suffix) or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Key to sort names by, numbers by their value: ``_2`` before ``_10``."""
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names of a conversion's outputs.
+
+    Attributes
+    ----------
+    target
+        A file, a folder (it exists, or ends in a slash) or ``-``.
+    format
+        What is written.
+    template
+        With ``{stem}``, ``{entry}``, ``{part}``, ``{ext}`` and the names of the key; empty for the usual one.
+    """
+
+    target: Location
+    format: Format
+    template: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether each record or input gets a file of its own in a folder."""
+        return not self.target.is_stream and (self.target.file.endswith(("/", "\\")) or self.target.path.is_dir())
+
+    @property
+    def extension(self) -> str:
+        return self.format.extensions[0] if self.is_folder else self.target.path.suffix
+
+    def path(self, place: Location, key: Mapping[str, str], part: str = "") -> Path:
+        """Return the file that a record of an input goes to.
+
+        Parameters
+        ----------
+        place
+            The input.
+        key
+            The record's key.
+        part
+            What tells it from other outputs of the same record, or empty.
+
+        Raises
+        ------
+        UsageError
+            When the template is wrong.
+        """
+        if self.target.is_stream:
+            return Path("-")
+        entry = "_".join(key.values())
+        if not self.template and not self.is_folder:
+            name = self.target.path.name
+            stem = name[: len(name) - len(self.extension)]
+            return self.target.path.with_name(stem + (f"_{safe_name(part)}" if part else "") + self.extension)
+        folder = self.target.path if self.is_folder else self.target.path.parent
+        return folder / safe_name(self._filled(place, key, entry, part))
+
+    def _filled(self, place: Location, key: Mapping[str, str], entry: str, part: str) -> str:
+        template = self.template
+        if not template:
+            one_file = self.format.holds.records is None
+            template = "{stem}" + ("_{entry}" if entry and not one_file else "") + ("_{part}" if part else "") + "{ext}"
+        elif part and "{part}" not in template:
+            template = template.replace("{ext}", "_{part}{ext}") if "{ext}" in template else template + "_{part}"
+        try:
+            return template.format_map({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.extension})
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            fields = ", ".join(f"{{{n}}}" for n in ("stem", "entry", "part", "ext", *key))
+            raise UsageError(f"the name template {template!r} is wrong: {error}", f"fields are {fields}") from None
