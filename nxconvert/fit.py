@@ -107,22 +107,19 @@ def _own_table(record: Record, f: Field, *, matrix: bool) -> Record:
     chosen = replace(f, role=Role.SIGNAL)
     labels = {a for a in f.axes if a}
     fields = [*(x for x in record.fields.values() if x.name in labels or not x.per_row), chosen]
-    names = ["row", *([] if len(f.shape) == 2 else ["y", "x"])] if len(f.shape) in (2, 3) else []
+    names = {2: ["row", "channel"], 3: ["row", "y", "x"]}.get(len(f.shape), [])
     alone = record.with_fields(fields)
     if matrix and len(f.shape) == 2:
         return alone
     k = len(f.shape)
-    axes = [
-        a or (names[d] if d < len(names) else f"index_{d}")
-        for d, a in enumerate([*f.axes, *[None] * (k - len(f.axes))])
-    ]
+    counts = {d: names[d] if d < len(names) else f"index_{d}" for d in range(k) if d >= len(f.axes) or not f.axes[d]}
+    axes = tuple(counts.get(d) or f.axes[d] for d in range(k))
     indices = [
-        Field(name, _count(f.shape[d]), per_row=d == 0, axes=(name,), role=Role.AXIS)
-        for d, name in enumerate(axes)
-        if name not in record.fields
+        Field(name, _count(f.shape[d]), per_row=d == 0, axes=(name,), role=Role.AXIS) for d, name in counts.items()
     ]
-    labelled = replace(chosen, axes=tuple(axes))
-    return grid.unfold(record.with_fields([*indices, *(x for x in fields if x.name != f.name), labelled]), labelled, k)
+    labelled = replace(chosen, axes=axes)
+    others = [x for x in fields if x.name not in (f.name, *counts.values())]
+    return grid.unfold(record.with_fields([*indices, *others, labelled]), labelled, k, tuple(counts.values()))
 
 
 def _count(n: int) -> Lazy:

@@ -2,8 +2,8 @@
 
 The first ``k`` dimensions of the signal are the grid; rows are its product, the last dimension running fastest. A
 field that runs along some of the grid's dimensions only is repeated. What is needed for the way back is kept in
-``record.grid``: ``shape``, ``spans`` (the dimensions of each field) and ``aside`` (columns that do not fit the grid
-and became header values).
+``record.grid``: ``shape``, ``spans`` (the dimensions of each field), ``aside`` (columns that do not fit the grid
+and became header values) and ``counts`` (columns that only count along a dimension and are dropped again).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def spans_of(record: Record, signal: Field, k: int) -> dict[str, tuple[int, ...]
     return spans
 
 
-def unfold(record: Record, signal: Field, k: int) -> Record:
+def unfold(record: Record, signal: Field, k: int, counts: Sequence[str] = ()) -> Record:
     """Lay a record out as one row for each point of its grid.
 
     Parameters
@@ -69,6 +69,8 @@ def unfold(record: Record, signal: Field, k: int) -> Record:
         The field whose first dimensions are the grid.
     k
         How many of them; 0 makes one row of the whole.
+    counts
+        Fields that only count along a dimension.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def unfold(record: Record, signal: Field, k: int) -> Record:
     axes = {f.name: list(f.axes) for f in record.fields.values() if f.axes}
     header = [f.name for f in record.header if f.name in spans]
     grid = {"shape": list(shape), "spans": {n: list(s) for n, s in spans.items()}}
-    grid |= {n: v for n, v in (("aside", aside), ("axes", axes), ("header", header)) if v}
+    grid |= {n: v for n, v in (("aside", aside), ("axes", axes), ("header", header), ("counts", list(counts))) if v}
     return replace(record, fields={f.name: f for f in fields}, grid=grid)
 
 
@@ -163,14 +165,14 @@ def fold(record: Record) -> Record:
     spans = {n: tuple(s) for n, s in grid["spans"].items()}
     axes, header, aside = grid.get("axes", {}), grid.get("header", ()), grid.get("aside", ())
     fields: list[Field] = []
-    inner: list[str] = []
+    counts = grid.get("counts", ())
     for f in record.fields.values():
-        labels = tuple(axes.get(f.name, f.axes))
+        if f.name in counts:
+            continue
+        labels = tuple(None if a in counts else a for a in axes.get(f.name, f.axes))
         if f.per_row and f.name in spans:
             span = spans[f.name]
             values: Array = _Folded(record, f.name, shape, span)
-            if span[0] != 0:
-                inner.append(f.name)
             fields.append(replace(f, values=values, per_row=f.name not in header, axes=labels))
         elif f.per_row:
             full = tuple(range(len(shape)))

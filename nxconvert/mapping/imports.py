@@ -118,7 +118,7 @@ class Importer:
         if last.attribute:
             group.attrs[name] = plain(f.values)
             return
-        if not set(self.layout.key) <= {s.name for s in rule.steps} and self._known(f"{group.path}/{name}", f):
+        if not f.per_row and self._known(f"{group.path}/{name}", f):
             return
         dataset = NewDataset(f.values, f.attrs)
         if isinstance(f.mask, Values):
@@ -129,7 +129,7 @@ class Importer:
             groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
 
     def _known(self, path: str, f: Field) -> bool:
-        """Tell whether an earlier record wrote this value, which both share, such as the title of their entry."""
+        """Tell whether an earlier record wrote this header value, which both share: the title of their entry."""
         values = f.values.read()
         values = decode(values) if is_text(f.dtype) else values
         if path not in self._shared:

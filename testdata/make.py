@@ -1,0 +1,124 @@
+"""Make the files of this folder. They are committed, so that the README's commands work; run this after a change.
+
+    python testdata/make.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+TEXT = h5py.string_dtype()
+
+
+def scan(path: Path) -> None:
+    """A BLISS file: an absorption scan, its subscan of slow counters, a scan with detectors, an unfinished one."""
+    with h5py.File(path, "w", libver=("v110", "v110"), track_order=True) as f:
+        f.attrs.update({"NX_class": "NXroot", "creator": "testdata/make.py", "default": "1.1"})
+        energy = np.linspace(7.0, 7.2, 41)
+        edge = 1 / (1 + np.exp(-(energy - 7.112) / 0.002))
+        i0 = 1e5 * (1 + 0.01 * np.sin(np.arange(41)))
+        entry = _entry(f, "1.1", "ascan energy 7 7.2 40 0.1", "2026-03-01T10:00:00+01:00", "2026-03-01T10:00:41+01:00")
+        counters = {
+            "energy": (energy, "keV"),
+            "I0": (i0, "counts"),
+            "I1": (i0 * np.exp(-edge), "counts"),
+            "mu": (edge, ""),
+            "epoch": (1772355600.0 + np.arange(41), "s"),
+            "shots": (np.arange(41, dtype=np.int32), ""),
+        }
+        _counters(entry, counters)
+        _plot(entry, "energy", "mu")
+        entry = _entry(f, "1.2", "ascan energy 7 7.2 40 0.1", "2026-03-01T10:00:00+01:00", "2026-03-01T10:00:41+01:00")
+        _counters(entry, {"elapsed": (np.arange(5.0), "s"), "current": (np.array([199.8, 199.7, 199.7, 199.6]), "mA")})
+        entry = _entry(f, "2.1", "loopscan 6 0.5", "2026-03-01T10:05:00+01:00", "2026-03-01T10:05:04+01:00")
+        _counters(entry, {"elapsed": (np.arange(6) * 0.5, "s"), "diode": (np.array([3, 1, 4, 1, 5, 9]), "counts")})
+        y, x = np.mgrid[:24, :32]
+        rings = np.hypot(y - 12, x - 16)
+        frames = np.stack([1000 * np.exp(-((rings - r) ** 2) / 6) for r in (2, 4, 6, 8, 10, 12)]).astype(np.uint16)
+        spectra = (100 * np.exp(-((np.arange(16) - np.arange(6)[:, None] - 5) ** 2) / 4)).astype(np.uint32)
+        _detector(entry, "pilatus", frames, "image")
+        _detector(entry, "mca", spectra, "spectrum")
+        entry = _entry(f, "3.1", "ascan energy 7 7.2 40 0.1", "2026-03-01T10:09:00+01:00", None)
+        _counters(entry, {"energy": (energy[:7], "keV"), "I0": (i0[:7], "counts")})
+
+
+def _entry(f: h5py.File, name: str, title: str, start: str, end: str | None) -> h5py.Group:
+    entry = _group(f, name, "NXentry")
+    entry["title"], entry["start_time"] = title, start
+    if end:
+        entry["end_time"] = end
+    _group(entry, "sample", "NXsample")["name"] = "Fe foil"
+    motors = _group(_group(entry, "instrument", "NXinstrument"), "positioners", "NXcollection")
+    for motor, value, units in (("samx", 1.25, "mm"), ("samy", -0.5, "mm"), ("bragg", 16.40871746091667, "deg")):
+        motors[motor] = value
+        motors[motor].attrs["units"] = units
+    return entry
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
+    group = parent.create_group(name, track_order=True)
+    group.attrs["NX_class"] = nx_class
+    return group
+
+
+def _counters(entry: h5py.Group, counters: dict[str, tuple[np.ndarray, str]]) -> None:
+    for name, (values, units) in counters.items():
+        device = _group(entry["instrument"], name, "NXdetector")
+        device["data"] = values
+        if units:
+            device["data"].attrs["units"] = units
+    measurement = _group(entry, "measurement", "NXcollection")
+    for name in counters:
+        measurement[name] = h5py.SoftLink(f"{entry.name}/instrument/{name}/data")
+
+
+def _detector(entry: h5py.Group, name: str, values: np.ndarray, interpretation: str) -> None:
+    device = _group(entry["instrument"], name, "NXdetector")
+    data = device.create_dataset("data", data=values, chunks=(1, *values.shape[1:]), compression="gzip", shuffle=True)
+    data.attrs["interpretation"] = interpretation
+    entry["measurement"][name] = h5py.SoftLink(data.name)
+
+
+def _plot(entry: h5py.Group, x: str, y: str) -> None:
+    entry.attrs["default"] = "plotselect"
+    plot = _group(entry, "plotselect", "NXdata")
+    plot.attrs.update({"signal": y, "axes": np.array([x], dtype=TEXT)})
+    for name in (x, y):
+        plot[name] = h5py.SoftLink(f"{entry.name}/instrument/{name}/data")
+
+
+def map2d(path: Path) -> None:
+    """A NeXus map: a 2-D signal with errors, two axes and a 1-D plot in a second NXdata."""
+    with h5py.File(path, "w", libver=("v110", "v110"), track_order=True) as f:
+        f.attrs.update({"NX_class": "NXroot", "default": "entry"})
+        entry = _group(f, "entry", "NXentry")
+        entry.attrs["default"] = "map"
+        entry["title"] = "map of a grain"
+        data = _group(entry, "map", "NXdata")
+        y, x = np.linspace(-1, 1, 5), np.linspace(0, 3, 7)
+        signal = np.add.outer(y**2, np.sqrt(x))
+        data.attrs.update({"signal": "fluo", "axes": np.array(["y", "x"], dtype=TEXT)})
+        data.attrs.update({"y_indices": np.array([0]), "x_indices": np.array([1])})
+        for name, values, units in (("y", y, "mm"), ("x", x, "mm"), ("fluo", signal, "counts")):
+            data[name] = values
+            data[name].attrs["units"] = units
+        data["fluo_errors"] = np.sqrt(np.abs(signal)).astype(np.float32)
+        profile = _group(entry, "profile", "NXdata")
+        profile.attrs.update({"signal": "I", "axes": np.array(["Q"], dtype=TEXT)})
+        profile["Q"], profile["I"] = np.geomspace(0.01, 1, 9), 1 / np.geomspace(0.01, 1, 9) ** 4
+        profile["Q"].attrs["units"] = "1/angstrom"
+
+
+def main() -> None:
+    """Make all files."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    scan(folder / "scan.h5")
+    map2d(folder / "map.nxs")
+
+
+if __name__ == "__main__":
+    main()
