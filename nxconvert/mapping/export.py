@@ -57,7 +57,8 @@ class Exported(Records):
                 yield record
 
     def keys(self) -> list[Mapping[str, str]]:
-        return [bound for bound, _ in self._keys(_Walker(self.tree.root, self.report))]
+        keys = self._keys(_Walker(self.tree.root, self.report))
+        return [{k: v for k, v in bound.items() if v} for bound, _ in keys]
 
     def _keys(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
         """Return the keys of all records, each with the path that they stand at; scan numbers in their order."""

@@ -150,12 +150,11 @@ def _error(where: str, position: _Position, message: str, tip: str = "") -> Mapp
 
 
 def _validate(data: Any, positions: dict[tuple[Any, ...], _Position], where: str) -> MappingFile:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
-    adapter: TypeAdapter[MappingFile] = TypeAdapter(MappingFile, config=ConfigDict(extra="forbid", strict=True))
+    _known_keys(data, positions, where)
     try:
-        _known_keys(data, positions, where)
-        return adapter.validate_python(data)
+        return TypeAdapter(MappingFile).validate_python(data)
     except ValidationError as invalid:
         first = invalid.errors()[0]
         path = tuple(first["loc"])

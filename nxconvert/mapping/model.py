@@ -22,6 +22,9 @@ ROLES = {
 """The roles of fields, by the NeXus attribute that a step follows."""
 
 
+_KNOWN_KEYS = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
 class RuleFile:
     """One rule as it stands in a file. A rule ties what lies at a path in the tree to a field of the record.
@@ -43,6 +46,8 @@ class RuleFile:
     links
         For such a group: ``signal`` and ``axes``, each the role whose fields it links.
     """
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     tree: str
     field: str = ""
@@ -76,6 +81,8 @@ class MappingFile:
     rules
         The rules; their order is the order of the fields.
     """
+
+    __pydantic_config__ = _KNOWN_KEYS
 
     nxconvert: Literal[1]
     name: str

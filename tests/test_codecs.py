@@ -1,0 +1,112 @@
+"""Chunks encoded and decoded outside of HDF5 are those of HDF5's own filters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # registers bitshuffle, the oracle
+import numpy as np
+import pytest
+
+from nxconvert.engine import codecs
+
+PIPELINES: dict[str, dict[str, Any]] = {
+    "bitshuffle-lz4": {"compression": 32008, "compression_opts": (0, 2)},
+    "bitshuffle-zstd": {"compression": 32008, "compression_opts": (0, 3, 3)},
+    "bitshuffle-lz4, blocks of 64": {"compression": 32008, "compression_opts": (64, 2)},
+    "gzip": {"compression": "gzip", "compression_opts": 4},
+    "shuffle gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
+    "shuffle gzip 9": {"compression": "gzip", "compression_opts": 9, "shuffle": True},
+}
+DTYPES = ["u1", "<u2", ">u2", "<i4", "<f4", "<f8", ">f8", "<c16", "S3"]
+SIZES = [1, 7, 8, 9, 63, 64, 1000, 4095, 4096, 4097, 40_003]
+
+
+def filters_of(dataset: h5py.Dataset) -> list[tuple[int, tuple[int, ...]]]:
+    plist = dataset.id.get_create_plist()
+    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    return [(code, tuple(values)) for code, _flags, values, _name in found]
+
+
+def streams(dtype: str, size: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    itemsize = np.dtype(dtype).itemsize
+    noise = rng.integers(0, 256, size * itemsize, np.uint8)
+    counts = np.zeros((size, itemsize), np.uint8)
+    counts[:, 0] = rng.poisson(20, size)
+    ramp = np.resize(np.arange(size, dtype="<u4").view(np.uint8), size * itemsize)
+    return [np.ascontiguousarray(a).reshape(-1).view(dtype) for a in (noise, np.zeros_like(noise), counts, ramp)]
+
+
+def test_the_library_is_found() -> None:
+    assert hdf5plugin.PLUGIN_PATH
+    made = codecs.codec([(32008, (0, 5, 2, 0, 2))], np.dtype("u2"), (100,))
+    if made is None:
+        pytest.skip("hdf5plugin's library does not show its functions here")
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hdf5_reads_what_is_encoded_and_its_own_chunks_are_decoded(tmp_path: Path, pipeline: str, dtype: str) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        for size in SIZES:
+            kept = streams(dtype, size, size)
+            ours = file.create_dataset(f"ours{size}", (len(kept), size), dtype, chunks=(1, size), **PIPELINES[pipeline])
+            theirs = file.create_dataset(
+                f"theirs{size}", (len(kept), size), dtype, chunks=(1, size), **PIPELINES[pipeline]
+            )
+            codec = codecs.codec(filters_of(ours), ours.dtype, ours.chunks)
+            if codec is None:
+                pytest.skip("not known here, left to HDF5")
+            buffer = np.full(codec.room, 255, np.uint8)
+            for i, values in enumerate(kept):
+                ours.id.write_direct_chunk((i, 0), codec.encode(values, buffer))
+                theirs[i] = values
+            file.flush()
+            for i, values in enumerate(kept):
+                assert ours[i].tobytes() == values.tobytes()
+                _, raw = theirs.id.read_direct_chunk((i, 0))
+                buffer[: len(raw)] = np.frombuffer(raw, np.uint8)
+                out = np.empty(size, dtype)
+                assert codec.decode(buffer, len(raw), out)
+                assert out.tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_damaged_chunks_never_crash_nor_pass_for_longer_ones(pipeline: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.poisson(20, 50_000).astype("u2")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        made = file.create_dataset("d", values.shape, "u2", chunks=values.shape, **PIPELINES[pipeline])
+        codec = codecs.codec(filters_of(made), made.dtype, made.chunks)
+    if codec is None:
+        pytest.skip("not known here, left to HDF5")
+    buffer = np.empty(codec.room, np.uint8)
+    stored = bytes(codec.encode(values, buffer))
+    for trial in range(300):
+        raw = np.frombuffer(stored, np.uint8).copy()
+        if trial % 3 == 0:
+            raw = raw[: rng.integers(len(raw))]
+        elif trial % 3 == 1:
+            raw[rng.integers(len(raw), size=3)] = rng.integers(0, 256, 3)
+        else:
+            at = int(rng.integers(len(raw)))
+            raw[at : at + 5] = 255
+        buffer[:] = 255
+        buffer[: len(raw)] = raw
+        out = np.empty_like(values)
+        codec.decode(buffer, len(raw), out)
+        if trial % 3 == 0:
+            assert not codec.decode(buffer, len(raw), out)
+
+
+def test_pipelines_that_are_not_known_are_left_to_hdf5() -> None:
+    u2 = np.dtype("u2")
+    assert codecs.codec([], u2, (10,)) is None
+    assert codecs.codec([(1, (4,)), (3, ())], u2, (10,)) is None  # fletcher32
+    assert codecs.codec([(32008, (0, 5, 2, 0, 0))], u2, (10,)) is None  # bitshuffle that compresses nothing
+    assert codecs.codec([(32008, (0, 5, 4, 0, 2))], u2, (10,)) is None  # made for another type
+    assert codecs.codec([(32001, (2, 2, 2, 20, 5, 1, 1))], u2, (10,)) is None  # blosc
+    assert codecs.codec([(1, (4,))], np.dtype(object), (10,)) is None

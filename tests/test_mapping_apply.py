@@ -1,0 +1,217 @@
+"""Mappings applied: what the rules see in a tree, and that it comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nxconvert.conversion import Plan, convert, open_records
+from nxconvert.errors import UsageError
+from nxconvert.format import Report
+from nxconvert.location import Location
+from nxconvert.record import Record, Role
+
+TEXT = h5py.string_dtype()
+
+
+def records(path: Path, mapping: str = "auto", report: Report | None = None) -> list[Record]:
+    with open_records(Location(str(path)), Plan(mapping=mapping), report or Report()) as found:
+        out = []
+        for record in found:
+            for f in record.fields.values():
+                f.values.read()
+            out.append(record)
+        return out
+
+
+def nxdata(
+    path: Path, arrays: dict[str, object], attrs: dict[str, object], field_attrs: dict[str, dict] | None = None
+) -> Path:
+    with h5py.File(path, "w") as f:
+        entry = f.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        data = entry.create_group("data")
+        data.attrs["NX_class"] = "NXdata"
+        for name, value in arrays.items():
+            data[name] = value
+            data[name].attrs.update((field_attrs or {}).get(name, {}))
+        data.attrs.update({k: np.array(v, dtype=TEXT) if isinstance(v, list) else v for k, v in attrs.items()})
+    return path
+
+
+def roles(record: Record) -> dict[str, tuple[str | None, bool]]:
+    return {f.name: (str(f.role) if f.role else None, f.per_row) for f in record.fields.values()}
+
+
+def test_signal_axes_errors_auxiliary_in_reading_order(tmp_path: Path) -> None:
+    a = np.arange(4.0)
+    path = nxdata(
+        tmp_path / "a.h5",
+        {"aux": a, "b_other": a, "y": a, "y_errors": a, "x": a, "aux_errors": a},
+        {"signal": "y", "axes": "x", "auxiliary_signals": ["aux"]},
+    )
+    (record,) = records(path)
+    assert list(record.fields) == ["x", "y", "y_errors", "aux", "aux_errors", "b_other"]
+    assert record.fields["y_errors"].of == "y"
+    assert record.fields["aux_errors"].of == "aux"
+
+
+def test_old_style_attributes_are_read(tmp_path: Path) -> None:
+    a = np.arange(4.0)
+    path = nxdata(
+        tmp_path / "a.h5",
+        {"counts": a, "more": a, "theta": a},
+        {},
+        {"counts": {"signal": 1}, "more": {"signal": "2"}, "theta": {"axis": 1, "primary": 1}},
+    )
+    (record,) = records(path)
+    assert roles(record) == {"theta": ("axis", True), "counts": ("signal", True), "more": ("auxiliary", True)}
+    assert "signal" not in record.fields["counts"].attrs
+
+
+@pytest.mark.parametrize("axes", ["y:x", "y,x", "[y,x]"])
+def test_axes_in_one_text(tmp_path: Path, axes: str) -> None:
+    arrays = {"z": np.zeros((2, 3)), "y": np.arange(2), "x": np.arange(3)}
+    (record,) = records(nxdata(tmp_path / "a.h5", arrays, {"signal": "z"}, {"z": {"axes": axes}}))
+    assert record.fields["z"].axes == ("y", "x")
+    assert roles(record)["x"] == ("axis", False)
+    assert roles(record)["y"] == ("axis", True)
+
+
+def test_a_wrong_index_is_overruled_by_the_position(tmp_path: Path) -> None:
+    arrays = {"z": np.zeros((3, 3)), "y": np.arange(3), "x": np.arange(3)}
+    path = nxdata(tmp_path / "a.h5", arrays, {"signal": "z", "axes": ["y", "x"], "x_indices": np.array([0])})
+    (record,) = records(path)
+    assert record.fields["z"].axes == ("y", "x")
+    assert record.fields["x"].axes == ("x",)
+
+
+def test_an_axis_that_fits_nothing_is_a_header_value(tmp_path: Path) -> None:
+    arrays = {"z": np.zeros(10), "kth": np.arange(1208)}
+    (record,) = records(nxdata(tmp_path / "a.h5", arrays, {"signal": "z", "axes": ["kth"]}))
+    assert roles(record)["kth"] == (None, False)
+    assert record.rows == 10
+
+
+def test_bin_edges_are_one_longer(tmp_path: Path) -> None:
+    arrays = {"counts": np.zeros(750), "tof": np.arange(751)}
+    (record,) = records(nxdata(tmp_path / "a.h5", arrays, {"signal": "counts", "axes": "tof"}))
+    assert roles(record)["tof"] == ("axis", True)
+    assert record.rows == 751
+
+
+def test_scans_come_in_the_order_of_their_numbers(testdata: Path, tmp_path: Path) -> None:
+    with h5py.File(testdata / "scan.h5") as f, h5py.File(tmp_path / "b.h5", "w") as g:
+        for name in ("10.1", "2.1", "1.10", "1.9"):
+            f.copy("1.1", g, name)
+    assert [r.key["scan"] for r in records(tmp_path / "b.h5")] == ["1.9", "1.10", "2.1", "10.1"]
+
+
+def test_a_dangling_link_costs_its_column_only(testdata: Path) -> None:
+    with h5py.File(testdata / "scan.h5", "a") as f:
+        f["1.1/measurement/dead"] = h5py.SoftLink("/1.1/instrument/nothing/data")
+    report = Report()
+    first = records(testdata / "scan.h5", report=report)[0]
+    assert "dead" not in first.fields
+    assert {"I0", "mu"} <= set(first.fields)
+    assert any("/1.1/measurement/dead" in str(n) for n in report.notices)
+
+
+def test_an_empty_counter_costs_nobody_a_row(testdata: Path, tmp_path: Path) -> None:
+    with h5py.File(testdata / "scan.h5", "a") as f:
+        f["1.1/measurement/dead"] = np.empty(0)
+    report = convert([f"{testdata}/scan.h5::/1.1"], str(tmp_path / "a.csv"))
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert len(lines) == 43
+    assert lines[-1].startswith(",") or lines[-1].endswith(",") or ",," in lines[-1]
+    assert any("dead (0)" in str(n) for n in report.notices)
+    convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5"))
+    with h5py.File(tmp_path / "b.h5") as f:
+        assert f["1.1/measurement/dead"].shape == (0,)
+        assert f["1.1/measurement/dead"].dtype == np.float64
+
+
+def test_names_with_slashes_come_back(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("I0/counts,b\n1.0,2.0\n")
+    convert([str(tmp_path / "a.csv")], str(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5") as f:
+        assert "I0∕counts" in f["entry/data"]
+    (record,) = records(tmp_path / "a.h5")
+    assert "I0/counts" in record.fields
+
+
+def test_the_plot_can_be_found_from_the_root(testdata: Path, tmp_path: Path) -> None:
+    convert([f"{testdata}/map.nxs"], str(tmp_path / "out") + "/", Plan(to_format="csv"))
+    convert([str(p) for p in sorted((tmp_path / "out").glob("*.csv"))], str(tmp_path / "b.h5"))
+    with h5py.File(tmp_path / "b.h5") as f:
+        assert f.attrs["NX_class"] == "NXroot"
+        entry = f[f.attrs["default"]]
+        assert entry.attrs["NX_class"] == "NXentry"
+        data = entry[entry.attrs["default"]]
+        assert data.attrs["NX_class"] == "NXdata"
+        assert data[data.attrs["signal"]].shape == (5, 7)
+        assert list(data.attrs["axes"]) == ["y", "x"]
+        assert f["nxconvert"].attrs["NX_class"] == "NXprocess"
+        assert f["nxconvert/program"].asstr()[()] == "nxconvert"
+
+
+OWN = """
+nxconvert: 1
+name: own
+title: a layout of one's own
+record: [run]
+under: "/{run=run:NXentry}"
+rules:
+  - {tree: "{device:NXdetector}/value[units=counts]", field: "{device}/counts", each: row, direction: export}
+  - {tree: "{device:NXdetector}/value", field: "{device}", each: row}
+  - {tree: "{device:NXdetector}/value", field: "{device}/once", each: record}
+  - {tree: "{device:NXdetector}/@serial", field: "{device}@serial", each: record}
+"""
+
+
+def test_rows_scalars_tests_and_attributes(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        run = f.create_group("run7")
+        run.attrs["NX_class"] = "NXentry"
+        for name, value, units in (("a", np.arange(3.0), "mm"), ("b", np.arange(3), "counts"), ("c", 5.0, "mm")):
+            device = run.create_group(name)
+            device.attrs["NX_class"] = "NXdetector"
+            device.attrs["serial"] = f"no. {name}"
+            device["value"] = value
+            device["value"].attrs["units"] = units
+    (record,) = records(tmp_path / "a.h5", str(tmp_path / "own.yaml"))
+    assert roles(record) == {
+        "b/counts": (None, True),
+        "a": (None, True),
+        "c/once": (None, False),
+        "a@serial": (None, False),
+        "b@serial": (None, False),
+        "c@serial": (None, False),
+    }
+
+
+def test_a_record_that_no_rule_takes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "nxconvert: 1\nname: own\ntitle: t\nrecord: [run]\nrules:\n"
+        '  - {tree: "/{run=r:NXentry}/only/{x}", field: "motor/{x}", each: record}\n'
+    )
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match="no rule of the mapping own takes any of its fields"):
+        convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5"), Plan(mapping=str(tmp_path / "own.yaml")))
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_roles_of_an_image_signal(tmp_path: Path) -> None:
+    path = nxdata(
+        tmp_path / "a.h5",
+        {"frames": np.zeros((4, 3, 2)), "t": np.arange(4)},
+        {"signal": "frames", "axes": ["t", ".", "."]},
+    )
+    (record,) = records(path)
+    assert record.fields["frames"].role == Role.SIGNAL
+    assert record.fields["frames"].axes == ("t", None, None)
+    assert record.fields["frames"].is_image

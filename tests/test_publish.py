@@ -1,0 +1,78 @@
+"""Nothing half-written bears an output's name; what goes wrong is one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nxconvert.conversion import Plan, convert
+from nxconvert.errors import OutputError, UsageError
+from nxconvert.formats import csv
+from nxconvert.location import safe_name
+
+
+def test_an_existing_output_is_left_as_it_is(testdata: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    out.write_text("precious")
+    with pytest.raises(UsageError, match="exists already"):
+        convert([f"{testdata}/scan.h5::/1.1"], str(out))
+    assert out.read_text() == "precious"
+    convert([f"{testdata}/scan.h5::/1.1"], str(out), Plan(overwrite=True))
+    assert out.read_text().startswith("# {")
+
+
+def test_a_failure_while_writing_leaves_nothing(
+    testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(csv.CsvSink, "write", full)
+    report = convert([f"{testdata}/scan.h5::/1.1"], str(tmp_path / "out" / "a.csv"))
+    assert [str(e) for _, e in report.failed] == ["the disk is full"]
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_ctrl_c_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["big"] = np.random.default_rng(1).random((400_000, 12))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nxconvert.cli.main", "convert", "a.h5::/big", "out/big.csv"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    part = tmp_path / "out"
+    for _ in range(2000):
+        if part.is_dir() and any(p.stat().st_size for p in part.iterdir()):
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert os.listdir(part) == []
+
+
+@pytest.mark.parametrize("name", ["con", "NUL.csv", "lpt1.txt", "a:b", "what?", "ends.", "ends ", "a/b", "a\\b", ""])
+def test_names_that_a_system_reserves_are_mended(name: str) -> None:
+    safe = safe_name(name)
+    assert safe != name
+    assert safe == safe_name(safe)
+
+
+def test_a_name_stays_within_its_folder(testdata: Path, tmp_path: Path) -> None:
+    with h5py.File(testdata / "map.nxs") as f, h5py.File(tmp_path / "b.h5", "w") as g:
+        f.copy("entry", g, "a b..")
+        del g["a b../profile"]
+    convert([str(tmp_path / "b.h5")], str(tmp_path / "out") + "/", Plan(to_format="csv", name="../../{entry}{ext}"))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".._.._a b.._map.csv"]
