@@ -110,3 +110,111 @@ def test_pipelines_that_are_not_known_are_left_to_hdf5() -> None:
     assert codecs.codec([(32008, (0, 5, 4, 0, 2))], u2, (10,)) is None  # made for another type
     assert codecs.codec([(32001, (2, 2, 2, 20, 5, 1, 1))], u2, (10,)) is None  # blosc
     assert codecs.codec([(1, (4,))], np.dtype(object), (10,)) is None
+
+
+def open_dataset(path: Path, name: str) -> Any:
+    """Open a dataset through the format, as the engine does."""
+    from nxconvert.formats.hdf5 import FORMAT
+    from nxconvert.format import Location, Policy, Report
+
+    return FORMAT.open(Location.parse(str(path)), Policy(), Report()).root[name]
+
+
+BOXES = [
+    (slice(0, 7), slice(0, 300), slice(0, 310)),
+    (slice(1, 6), slice(0, 300), slice(0, 310)),
+    (slice(0, 7), slice(5, 299), slice(17, 301)),
+    (slice(3, 4), slice(0, 300), slice(0, 310)),
+    (slice(2, 5), slice(130, 131), slice(0, 310)),
+    (slice(2, 2), slice(0, 300), slice(0, 310)),
+]
+
+
+@pytest.mark.parametrize("chunk", [(1, 300, 310), (1, 200, 200), (3, 300, 310), (7, 300, 128)])
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("dtype", ["<u2", ">i4", "f8"])
+def test_boxes_are_read_as_h5py_reads_them(tmp_path: Path, dtype: str, pipeline: str, chunk: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).poisson(30, (7, 300, 310)).astype(dtype)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        made = file.create_dataset("d", values.shape, dtype, chunks=chunk, fillvalue=5, **PIPELINES[pipeline])
+        made[:6] = values[:6]
+        # the last frame was never written; a chunk that skipped its filters lies in the first
+        expected = values.copy()
+        expected[6] = 5
+        if chunk[0] != 7:
+            made.id.write_direct_chunk((0, 0, 0), np.zeros(chunk, dtype).tobytes(), 0xFFFF)
+            expected[tuple(slice(n) for n in chunk)] = 0
+    found = open_dataset(tmp_path / "f.h5", "d")
+    assert found.read().tobytes() == expected.tobytes()
+    for box in BOXES:
+        assert np.array_equal(found.read(box), expected[box])
+
+
+def test_damage_in_a_chunk_is_an_error(tmp_path: Path) -> None:
+    from nxconvert.errors import InputError
+
+    values = np.random.default_rng(1).poisson(30, (4, 400, 400)).astype("u2")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        made = file.create_dataset("d", data=values, chunks=(1, 400, 400), compression="gzip")
+        _, raw = made.id.read_direct_chunk((2, 0, 0))
+        made.id.write_direct_chunk((2, 0, 0), bytes(raw[: len(raw) // 2]))
+    with pytest.raises(InputError, match="cannot be read"):
+        open_dataset(tmp_path / "f.h5", "d").read()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"])
+@pytest.mark.parametrize("chunks", [None, (1, 200, 200), (3, 300, 310)])
+@pytest.mark.parametrize("dtype", ["<u2", ">i4", "f8"])
+def test_boxes_are_written_as_h5py_reads_them(tmp_path: Path, dtype: str, chunks: Any, compression: str) -> None:
+    from nxconvert.array import Lazy
+    from nxconvert.format import Report
+    from nxconvert.formats.hdf5.write import H5Sink
+    from nxconvert.tree import NewDataset, NewGroup
+
+    values = np.random.default_rng(1).poisson(30, (7, 300, 310)).astype(dtype)
+    root = NewGroup("NXroot")
+    lazy = Lazy(values.shape, values.dtype, lambda box: values[box])
+    root.add("lazy", NewDataset(lazy))
+    root.add("rows", NewDataset(lazy))
+    root.add("tiles", NewDataset(lazy))
+    root.add("memory", NewDataset(values))
+    sink = H5Sink(tmp_path / "f.h5", Report(), compression, chunks)
+    sink.begin(root)
+    sink.write("/lazy", (0, 0, 0), values)
+    for start, stop in ((0, 2), (2, 5), (5, 7)):
+        sink.write("/rows", (start, 0, 0), values[start:stop])
+    sink.write("/tiles", (0, 0, 0), values[:, :250])
+    sink.write("/tiles", (0, 250, 0), values[:, 250:])
+    sink.close()
+    with h5py.File(tmp_path / "f.h5") as file:
+        for name in root:
+            assert file[name].dtype == values.dtype
+            assert file[name][()].tobytes() == values.tobytes()
+
+
+def test_what_a_padded_chunk_holds_beyond_the_end_is_the_fill_value(tmp_path: Path) -> None:
+    from nxconvert.formats.hdf5.chunks import threaded
+
+    values = np.random.default_rng(1).poisson(30, (5, 400, 410)).astype("u2")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        made = file.create_dataset(
+            "d",
+            values.shape,
+            "u2",
+            chunks=(2, 400, 256),
+            maxshape=(None,) * 3,
+            fillvalue=9,
+            **PIPELINES["shuffle gzip"],
+        )
+        access = threaded(made.id, values.dtype)
+        assert access is not None
+
+        def never(start: tuple[int, ...], values: np.ndarray) -> None:
+            raise AssertionError("all chunks are whole")
+
+        assert access.write((0, 0, 0), values, never)
+        assert np.array_equal(made[()], values)
+        made.resize((6, 400, 512))
+        assert np.array_equal(made[:5, :, :410], values)
+        assert (made[5] == 9).all()
+        assert (made[:, :, 410:] == 9).all()

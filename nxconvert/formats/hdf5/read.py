@@ -19,7 +19,7 @@ from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t
 from nxconvert.array import Box, Chunk, Storage, decode, full_box, is_text
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Policy, Report, Tree
-from nxconvert.formats.hdf5 import check
+from nxconvert.formats.hdf5 import check, chunks
 from nxconvert.tree import Dataset, Group, Link, Node, Ref
 
 MAX_LINKS = 40
@@ -251,13 +251,14 @@ class H5Type(_H5Node):
 class H5Dataset(_H5Node, Dataset):
     """A dataset; values are read by box."""
 
-    __slots__ = ("_checked", "_dtype", "_shape", "file", "id", "path")
+    __slots__ = ("_asked", "_checked", "_dtype", "_shape", "_threaded", "file", "id", "path")
 
     def __init__(self, id: h5d.DatasetID, path: str, file: H5File) -> None:
         self.id, self.path, self.file = id, path, file
         self._shape: tuple[int, ...] | None = None
         self._dtype: np.dtype[Any] | None = None
-        self._checked = False
+        self._checked = self._asked = False
+        self._threaded: chunks.Threaded | None = None
 
     @property
     def null(self) -> bool:
@@ -286,21 +287,33 @@ class H5Dataset(_H5Node, Dataset):
             check.readable(self)
             self._checked = True
         try:
-            if not shape or not box:
-                out = np.empty(shape, self.dtype)
-                if out.size:
-                    self.id.read(h5s.ALL, h5s.ALL, out)
-                return out
-            box = full_box(box, shape)
-            count = tuple(max(0, s.stop - s.start) for s in box)
-            out = np.empty(count, self.dtype)
+            if shape and (box or self.size * self.dtype.itemsize > chunks.SMALL):
+                return self._read_box(full_box(box, shape))
+            out = np.empty(shape, self.dtype)
             if out.size:
-                space = self.id.get_space()
-                space.select_hyperslab(tuple(s.start for s in box), count)
-                self.id.read(h5s.create_simple(count), space, out)
+                self.id.read(h5s.ALL, h5s.ALL, out)
             return out
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(f"{self.source} cannot be read: {_last_reason(str(error))}", _filter_tip(error)) from None
+
+    def _read_box(self, box: Box) -> np.ndarray[Any, Any]:
+        out = np.empty(tuple(max(0, s.stop - s.start) for s in box), self.dtype)
+        if out.nbytes > chunks.SMALL:
+            if not self._asked:
+                self._threaded, self._asked = chunks.threaded(self.id, self.dtype), True
+            if self._threaded is not None and self._threaded.read(box, out, self._select):
+                return out
+        return self._select(box, out)
+
+    def _select(self, box: Box, out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """Read a box through HDF5."""
+        count = tuple(max(0, s.stop - s.start) for s in box)
+        out = np.empty(count, self.dtype) if out is None else out
+        if out.size:
+            space = self.id.get_space()
+            space.select_hyperslab(tuple(s.start for s in box), count)
+            self.id.read(h5s.create_simple(count), space, out)
+        return out
 
     @property
     def storage(self) -> Storage | None:

@@ -14,6 +14,7 @@ from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 from nxconvert.array import TEXT, Array, Values, as_array
 from nxconvert.errors import OutputError
 from nxconvert.format import Report, TreeSink
+from nxconvert.formats.hdf5 import chunks
 from nxconvert.formats.hdf5.layout import creation
 from nxconvert.tree import Dataset, Group, Link, NewDataset, Node
 
@@ -40,9 +41,11 @@ class H5Sink(TreeSink):
         self._gcpl = h5p.create(h5p.GROUP_CREATE)
         self._gcpl.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
         self._open: dict[str, h5d.DatasetID] = {}
+        self._threaded: dict[str, chunks.Threaded | None] = {}
 
     def begin(self, root: Group) -> None:
         self._open.clear()
+        self._threaded.clear()
         group = h5g.open(self.id, b"/")
         self._attrs(group, root)
         self._children(group, root, "")
@@ -93,7 +96,9 @@ class H5Sink(TreeSink):
         self._attrs(made, node)
         values = in_memory(node)
         if values is not None:
-            self._put(made, None, values)
+            large = values.nbytes > chunks.SMALL and made.shape == values.shape
+            start = (0,) * values.ndim if large else ()
+            self._put(made, start, values, chunks.threaded(made, values.dtype) if large else None)
         else:
             self._open[path] = made
 
@@ -106,23 +111,36 @@ class H5Sink(TreeSink):
     def write(self, path: str, start: tuple[int, ...], values: Any) -> None:
         made = self._open[path]
         values = np.asarray(values)
-        self._put(made, start, values)
+        if values.nbytes > chunks.SMALL and path not in self._threaded:
+            self._threaded[path] = chunks.threaded(made, values.dtype)
+        self._put(made, start, values, self._threaded.get(path))
 
-    def _put(self, made: h5d.DatasetID, start: tuple[int, ...] | None, values: np.ndarray[Any, Any]) -> None:
+    def _put(
+        self,
+        made: h5d.DatasetID,
+        start: tuple[int, ...],
+        values: np.ndarray[Any, Any],
+        threaded: chunks.Threaded | None,
+    ) -> None:
         if not values.size:
             return
-        try:
-            if start is None:
-                made.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values).reshape(values.shape))
-                return
+
+        def plain(start: tuple[int, ...], values: np.ndarray[Any, Any]) -> None:
             space = made.get_space()
             space.select_hyperslab(start, values.shape)
             made.write(h5s.create_simple(values.shape), space, np.ascontiguousarray(values))
-        except OSError as error:
+
+        try:
+            if not start:
+                made.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values).reshape(values.shape))
+            elif threaded is None or not threaded.write(start, values, plain):
+                plain(start, values)
+        except (OSError, RuntimeError) as error:
             raise OutputError(f"{self.path} cannot be written: {error}") from None
 
     def close(self) -> None:
         self._open.clear()
+        self._threaded.clear()
         try:
             h5f.flush(self.id)
             self.id.close()
@@ -131,6 +149,7 @@ class H5Sink(TreeSink):
 
     def abort(self) -> None:
         self._open.clear()
+        self._threaded.clear()
         try:
             self.id.close()
         except (OSError, RuntimeError):

@@ -1,0 +1,225 @@
+"""Large compressed datasets: whole chunks are read and written raw, and decoded and encoded in threads.
+
+HDF5 decodes one chunk after another, under a lock that h5py holds over everything. Here the calling thread alone talks
+to HDF5, in the order of the chunks, while other threads do the work of the filters. What is out of the ordinary (a
+chunk that is not there, that skipped a filter or does not decode, a write that covers a part of a chunk) is left to
+HDF5, which fills it, reads it, or says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from h5py import h5d, h5t
+
+from nxconvert.array import Box
+from nxconvert.engine.codecs import Codec, Raw, codec, pool, workers
+
+SMALL = 64 << 10
+"""Chunks and boxes below this size in bytes are not worth a thread's while."""
+
+IN_FLIGHT = 64 << 20
+"""Bytes that encoded chunks may take at once."""
+
+Values = np.ndarray[Any, Any]
+
+
+def threaded(id: h5d.DatasetID, dtype: np.dtype[Any]) -> Threaded | None:
+    """Return the access to a dataset by threads, or None where HDF5 must do the work or does it as well.
+
+    Parameters
+    ----------
+    id
+        The dataset.
+    dtype
+        Type of the values in memory; it must be exactly the stored one.
+    """
+    if dtype.hasobject or not id.shape:
+        return None
+    plist = id.get_create_plist()
+    if plist.get_layout() != h5d.CHUNKED or not plist.get_nfilters():
+        return None
+    chunk = tuple(int(n) for n in plist.get_chunk())
+    if math.prod(chunk) * dtype.itemsize < SMALL or not _same_type(id, dtype):
+        return None
+    filters = []
+    for index in range(plist.get_nfilters()):
+        code, _flags, parameters, _name = plist.get_filter(index)
+        filters.append((int(code), tuple(int(p) for p in parameters)))
+    found = codec(filters, dtype, chunk)
+    if found is None or found.room > IN_FLIGHT // 2:
+        return None
+    fill = np.zeros((), dtype)
+    if plist.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED:
+        plist.get_fill_value(fill)
+    return Threaded(id, chunk, found, fill)
+
+
+def _same_type(id: h5d.DatasetID, dtype: np.dtype[Any]) -> bool:
+    """Tell whether values need no conversion between file and memory."""
+    try:
+        return bool(id.get_type().equal(h5t.py_create(dtype, logical=True)))
+    except TypeError:
+        return False
+
+
+class Threaded:
+    """A dataset whose chunks are decoded and encoded in threads.
+
+    Parameters
+    ----------
+    chunk
+        Shape of a chunk.
+    codec
+        Its filters.
+    fill
+        The fill value, for what a chunk holds beyond the dataset's end.
+    """
+
+    def __init__(self, id: h5d.DatasetID, chunk: tuple[int, ...], codec: Codec, fill: Values) -> None:
+        self._id, self._chunk, self._codec, self._fill = id, chunk, codec, fill
+        self._buffers: list[Raw] = []
+        self._most = min(workers() + 2, IN_FLIGHT // codec.room)
+
+    def read(self, box: Box, out: Values, plain: Callable[[Box], Values]) -> bool:
+        """Read a box.
+
+        Parameters
+        ----------
+        box
+            One slice for each dimension, inside the dataset.
+        out
+            Receives the values; C-contiguous.
+        plain
+            Reads a box through HDF5.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, when the box is too small for threads.
+        """
+        if not self._worth(box, out):
+            return False
+        pending: deque[tuple[Future[bool], Raw, Box]] = deque()
+        left: list[Box] = []
+
+        def settle() -> None:
+            decoded, buffer, part = pending.popleft()
+            if not decoded.result():
+                left.append(part)
+            self._buffers.append(buffer)
+
+        for offset, part in self._parts(box):
+            if len(pending) >= self._most:
+                settle()
+            buffer = self._buffer()
+            try:
+                mask, raw = self._id.read_direct_chunk(offset, out=buffer)
+            except (OSError, RuntimeError, ValueError, KeyError):
+                mask, raw = 1, b""
+            if mask:
+                left.append(part)
+                self._buffers.append(buffer)
+                continue
+            target = out[_inside(part, box)]
+            pending.append((pool().submit(self._decode, buffer, len(raw), offset, part, target), buffer, part))
+        while pending:
+            settle()
+        for part in left:
+            out[_inside(part, box)] = plain(part)
+        return True
+
+    def _decode(self, buffer: Raw, size: int, offset: tuple[int, ...], part: Box, target: Values) -> bool:
+        if target.shape == self._chunk and target.flags.c_contiguous:
+            return self._codec.decode(buffer, size, target)
+        whole = np.empty(self._chunk, target.dtype)
+        done = self._codec.decode(buffer, size, whole)
+        if done:
+            target[...] = whole[tuple(slice(p.start - o, p.stop - o) for p, o in zip(part, offset, strict=True))]
+        return done
+
+    def write(self, start: tuple[int, ...], values: Values, plain: Callable[[tuple[int, ...], Values], None]) -> bool:
+        """Write a box.
+
+        Parameters
+        ----------
+        start
+            Index of the first element.
+        values
+            Of the dataset's dtype. Nobody may change them until this returns.
+        plain
+            Writes a box through HDF5, from its start.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, when the box is too small for threads.
+        """
+        box = tuple(slice(a, a + n) for a, n in zip(start, values.shape, strict=True))
+        if values.dtype != self._fill.dtype or not self._worth(box, values):
+            return False
+        shape = self._id.shape
+        pending: deque[tuple[Future[Any], Raw, tuple[int, ...]]] = deque()
+        left: list[Box] = []
+
+        def settle() -> None:
+            encoded, buffer, offset = pending.popleft()
+            self._id.write_direct_chunk(offset, encoded.result())
+            self._buffers.append(buffer)
+
+        try:
+            for offset, part in self._parts(box):
+                edges = zip(offset, part, self._chunk, shape, strict=True)
+                if any(p.start != o or p.stop != min(o + c, n) for o, p, c, n in edges):
+                    left.append(part)
+                    continue
+                if len(pending) >= self._most:
+                    settle()
+                buffer = self._buffer()
+                pending.append((pool().submit(self._encode, values[_inside(part, box)], buffer), buffer, offset))
+            while pending:
+                settle()
+        finally:
+            for encoded, _, _ in pending:  # an error: the values are the caller's again when the threads are done
+                encoded.exception()
+        for part in left:
+            plain(tuple(p.start for p in part), values[_inside(part, box)])
+        return True
+
+    def _encode(self, values: Values, buffer: Raw) -> Any:
+        if values.shape != self._chunk:
+            whole = np.full(self._chunk, self._fill)
+            whole[tuple(slice(n) for n in values.shape)] = values
+            values = whole
+        return self._codec.encode(np.ascontiguousarray(values), buffer)
+
+    def _buffer(self) -> Raw:
+        return self._buffers.pop() if self._buffers else np.empty(self._codec.room, np.uint8)
+
+    def _worth(self, box: Box, values: Values) -> bool:
+        """Tell whether a box is large and spans several chunks."""
+        return values.nbytes >= 4 * SMALL and any(
+            s.start // c != (s.stop - 1) // c for s, c in zip(box, self._chunk, strict=True)
+        )
+
+    def _parts(self, box: Box) -> Iterator[tuple[tuple[int, ...], Box]]:
+        """Yield the offset of each chunk that a box touches, and the part of it inside the box."""
+        ranges = (range(s.start // c * c, s.stop, c) for s, c in zip(box, self._chunk, strict=True))
+        for offset in itertools.product(*ranges):
+            yield (
+                offset,
+                tuple(
+                    slice(max(s.start, o), min(s.stop, o + c)) for s, o, c in zip(box, offset, self._chunk, strict=True)
+                ),
+            )
+
+
+def _inside(part: Box, box: Box) -> Box:
+    """Return a part of a box relative to it."""
+    return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))
