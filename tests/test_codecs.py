@@ -114,8 +114,8 @@ def test_pipelines_that_are_not_known_are_left_to_hdf5() -> None:
 
 def open_dataset(path: Path, name: str) -> Any:
     """Open a dataset through the format, as the engine does."""
-    from nxconvert.formats.hdf5 import FORMAT
     from nxconvert.format import Location, Policy, Report
+    from nxconvert.formats.hdf5 import FORMAT
 
     return FORMAT.open(Location.parse(str(path)), Policy(), Report()).root[name]
 
