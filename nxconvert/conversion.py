@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from nxconvert import fit, grid, mapping, naming, registry
 from nxconvert.array import Boxed
+from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
 from nxconvert.errors import InputError, Loss, NxconvertError, UsageError
@@ -23,6 +24,12 @@ from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Dataset
 
 AUTO = "auto"
+
+LARGE = 4 << 20
+"""Bytes of an input from which on its records may be shared out to processes."""
+
+WORTH_A_PROCESS = 4
+"""How many records are worth a process of their own."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +291,7 @@ class _IntoFiles:
         self.format = names.format
         self.many = self.format.holds.records is None
         self.open: dict[Path, RecordSink] = {}
+        self.counts: dict[Location, int] = {}
 
     def convert(self, places: list[Location]) -> None:
         """Convert all inputs."""
@@ -310,6 +318,7 @@ class _IntoFiles:
                 raise
             except NxconvertError:
                 continue  # it fails again, and is reported, when its turn comes
+            self.counts[place] = len(keys)
             for key in keys:
                 path = self.names.path(place, key)
                 if taken.get(path) == place.file and not self.many and not self.names.is_folder and not self.plan.name:
@@ -328,11 +337,10 @@ class _IntoFiles:
         return not globs or any(fnmatchcase(name, g) for g in globs)
 
     def _input(self, place: Location) -> None:
-        failures, written = len(self.report.failed), 0
+        failures = len(self.report.failed)
         try:
-            with open_records(place, self.plan, self.report) as records:
-                for record in self._selected(records):
-                    written += self._record(record, place)
+            shares = min(processors(), self.counts.get(place, 0) // WORTH_A_PROCESS) if self._apart(place) else 1
+            written = self._in_processes(place, shares) if shares > 1 else self._share(place)
             if not written and len(self.report.failed) == failures:
                 raise InputError(f"{place} holds nothing that {self.format.name} can hold", self._why_nothing())
         except UsageError:
@@ -340,13 +348,40 @@ class _IntoFiles:
         except NxconvertError as error:
             self.report.failed.append((str(place), error))
 
+    def _apart(self, place: Location) -> bool:
+        """Tell whether an input's records become files of their own, and take long enough to be shared out."""
+        large = place.path.is_file() and place.path.stat().st_size >= LARGE
+        return large and not self.many and not self.plan.dry_run and not self.format.holds.min_item_rank
+
+    def _in_processes(self, place: Location, shares: int) -> int:
+        def work(share: int, shares: int) -> tuple[int, Report]:
+            self.report = Report(progress=self.report.progress if share == 0 else None)
+            self.plan = replace(self.plan, policy=replace(self.plan.policy, memory=self.plan.policy.memory // shares))
+            count = self.counts[place]
+            return self._share(place, range(share * count // shares, (share + 1) * count // shares)), self.report
+
+        plan, report = self.plan, self.report
+        try:
+            told = shared(work, shares)
+        finally:
+            self.plan, self.report = plan, report
+        for _, part in told:
+            report.add(part)
+        return sum(written for written, _ in told)
+
+    def _share(self, place: Location, numbers: Collection[int] | None = None) -> int:
+        """Write the records of an input, or those of some numbers; return how many there were."""
+        with open_records(place, self.plan, self.report) as records:
+            chosen = records if numbers is None else records.some(numbers)
+            return sum(self._record(record, place) for record in self._selected(chosen))
+
     def _why_nothing(self) -> str:
         reasons = [str(s) for s in self.report.skipped[:1]] or [str(n) for n in self.report.notices[:1]]
         if self.plan.scans and not reasons:
             return f"no scan matches {' '.join(self.plan.scans)}; 'nxconvert ls FILE' shows names and titles"
         return reasons[0] if reasons else "'nxconvert ls FILE' shows what it has"
 
-    def _selected(self, records: Records) -> Iterator[Record]:
+    def _selected(self, records: Iterable[Record]) -> Iterator[Record]:
         plan, report = self.plan, self.report
         for record in records:
             if plan.scans and not any(fnmatchcase(t, p) for p in plan.scans for t in (record.name, _title(record))):

@@ -6,7 +6,7 @@ A format is one file with ``FORMAT = Format(...)``. It never knows about NeXus l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,16 @@ class Report:
         if loss not in self.losses:
             self.losses.append(loss)
 
+    def add(self, other: Report) -> None:
+        """Take over what another report tells."""
+        self.outputs += other.outputs
+        for loss in other.losses:
+            self.lose(loss.what, loss.where, loss.why)
+        for notice in other.notices:
+            self.notice(notice.message)
+        self.skipped += other.skipped
+        self.failed += other.failed
+
     def moved(self, what: str, size: int) -> None:
         """Tell that bytes of values have been written."""
         if self.progress is not None:
@@ -92,6 +102,10 @@ class Records(Source):
     def keys(self) -> list[Mapping[str, str]]:
         """Return the keys of all records, as cheaply as the format can."""
         return [record.key for record in self]
+
+    def some(self, numbers: Collection[int]) -> Iterator[Record]:
+        """Yield the records of some numbers, counted as in ``keys``; as cheaply as the format can."""
+        return (record for number, record in enumerate(self) if number in numbers)
 
 
 class Sink(ABC):

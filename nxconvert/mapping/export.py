@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,7 +45,14 @@ class Exported(Records):
 
     def __iter__(self) -> Iterator[Record]:
         walker = _Walker(self.tree.root, self.report)
-        for bound, path in self._keys(walker):
+        return self._records(walker, self._keys(walker))
+
+    def some(self, numbers: Collection[int]) -> Iterator[Record]:
+        walker = _Walker(self.tree.root, self.report)
+        return self._records(walker, [key for number, key in enumerate(self._keys(walker)) if number in numbers])
+
+    def _records(self, walker: _Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
+        for bound, path in keys:
             try:
                 record = _Assembly(self.layout, walker, bound, path).record()
             except NxconvertError as error:  # one record that cannot be made does not cost the others

@@ -13,7 +13,7 @@ from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
-from nxconvert.mapping.steps import Step, to_tree_name
+from nxconvert.mapping.steps import Step, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Link, NewDataset, NewGroup
 
@@ -68,6 +68,11 @@ class Importer:
                 self.report.lose(f.name, record.source, f"no rule of the mapping {self.layout.name} takes it")
                 continue
             rule, captured = choice
+            if f.guessed and rule.role and rule.name is not None and not rule.name.captures:
+                raise UsageError(
+                    f"{f.source}: that it is the {f.role} was only guessed, and {rule.where} would name it {f.name}",
+                    "confirm it with --roles",
+                )
             self._place(made, groups, rule, {**key, **captured}, f)
         if not made.paths and not made.root.children:
             raise UsageError(
@@ -144,8 +149,8 @@ class Importer:
 
     def _default_groups(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
         for rule in self.defaults:
-            signals = [f for f in record.role(Role.SIGNAL) if f.name in made.paths]
-            axes = [f for f in record.role(Role.AXIS) if f.name in made.paths]
+            signals = self._linked(rule, "signal", record, made)
+            axes = self._linked(rule, "axes", record, made)
             if not signals:
                 continue
             group = made.root
@@ -158,6 +163,14 @@ class Importer:
                 labels = signals[0].axes or (axes[0].name,)
                 known = {f.name for f in axes}
                 group.attrs["axes"] = np.array([to_tree_name(a) if a in known else "." for a in labels], dtype=object)
+
+    def _linked(self, rule: Rule, attribute: str, record: Record, made: Imported) -> list[Field]:
+        """Return the fields that a default group links under an attribute, e.g. ``signal: "{y@signal}"``."""
+        text = rule.file.links.get(attribute, "")
+        if not text:
+            return []
+        (step,) = parse(text)
+        return [f for f in record.role(ROLES[step.role]) if f.name in made.paths]
 
     def _chain(self, made: Imported) -> None:
         """Lead viewers from the root to the plot, by the attribute ``default`` of each group on the way."""

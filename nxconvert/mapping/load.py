@@ -211,6 +211,13 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
             raise MappingError(f"{here}: {error}", error.tip) from None
+        for attribute, link in rule.links.items():
+            found = path(link, "rules", i, "links", attribute)
+            if attribute not in ("signal", "axes") or len(found) != 1 or not found[0].role:
+                raise MappingError(
+                    f"{here}: links: {attribute}: {link!r} names no role",
+                    'write links: {signal: "{y@signal}", axes: "{x@axes}"}',
+                )
         rules.append(Rule(rule, steps, name, i, here))
         _check_captures(rules[-1], spec)
     mapping = Mapping(
