@@ -219,6 +219,8 @@ def _into_tree(
 ) -> None:
     """Convert all inputs into one tree. An input that fails is left out, and the tree is made without it."""
     path = target.path
+    if path.is_dir() and format.sniff(registry.head(target)) < 2:
+        raise UsageError(f"{path} is a folder, and no {format.title}", "choose another name")
     publisher.reserve(path, str(places[0]))
     if plan.dry_run:
         report.outputs.append(str(path))

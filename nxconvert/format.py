@@ -229,9 +229,9 @@ class Head:
     Attributes
     ----------
     path
-        The file, or None for standard input.
+        The file; or the folder, for formats that are one; None for standard input.
     start
-        Its first 64 KiB.
+        Its first 64 KiB; nothing of a folder.
     """
 
     def __init__(self, path: Path | None, start: bytes) -> None:
@@ -243,7 +243,7 @@ class Head:
 
     def at(self, offset: int, n: int) -> bytes:
         """Return ``n`` bytes from an offset, fewer at the end of the file."""
-        if offset + n <= len(self.start) or self.path is None:
+        if offset + n <= len(self.start) or self.path is None or not self.start:
             return self.start[offset : offset + n]
         with self.path.open("rb") as file:
             file.seek(offset)

@@ -87,6 +87,8 @@ def detect(location: Location, head: Head, name: str | None = None) -> Format:
         found = [f for f in formats().values() if head.extension in f.extensions and f.sniff is _never]
     if len(found) == 1:
         return _readable(found[0], location)
+    if not head.start and head.path is not None and head.path.is_dir():
+        raise InputError(f"{location.file} is a folder of no format that is known here", "name a file in it")
     if not head.start:
         raise InputError(f"{location.file} is empty")
     if found:
@@ -134,9 +136,11 @@ def head(location: Location) -> Head:
     Raises
     ------
     InputError
-        When there is no such file, or it is a folder or not readable.
+        When there is no such file, or it is not readable.
     """
     path = location.path
+    if path.is_dir():
+        return Head(path, b"")
     try:
         with path.open("rb") as file:
             return Head(path, file.read(HEAD))
@@ -146,7 +150,5 @@ def head(location: Location) -> Head:
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1)
             tip = f"did you mean {path.parent / near[0]}?" if near else ""
         raise InputError(f"there is no file {location.file}", tip) from None
-    except IsADirectoryError:
-        raise InputError(f"{location.file} is a folder") from None
     except OSError as error:
         raise InputError(f"{location.file} cannot be read: {error.strerror}") from None

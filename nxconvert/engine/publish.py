@@ -1,6 +1,6 @@
 """Publishing: nothing half-written ever bears an output's name.
 
-A file is written beside its place under a name of its own, flushed to the disk, and renamed.
+A file, or a folder of files, is written beside its place under a name of its own, flushed to the disk, and renamed.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class Publisher:
             self.discard(path)
             return
         try:
-            if part.is_file():
-                sync(part)
-            part.replace(path)
+            for piece in part.rglob("*") if part.is_dir() else [part]:
+                if piece.is_file():
+                    sync(piece)
+            _move(part, path)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
         del self._parts[path]
@@ -125,7 +126,10 @@ class Publisher:
         part = self._parts.pop(path, None)
         if part is not None:
             with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+                if part.is_dir():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +137,24 @@ class Publisher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for path in list(self._parts):
             self.discard(path)
+
+
+def _move(part: Path, path: Path) -> None:
+    """Rename a complete output. A file replaces a file at once; where folders are involved, the old one steps aside."""
+    if not path.exists() or not (part.is_dir() or path.is_dir()):
+        part.replace(path)
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    path.replace(aside)
+    try:
+        part.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    else:
+        aside.unlink()
 
 
 def sync(path: Path) -> None:
