@@ -402,6 +402,7 @@ class _IntoFiles:
             if not pieces:
                 why = f"it has nothing that {self.format.name} can hold"
                 report.skipped.append(Loss(record.name, record.source, why))
+                report.notice(f"{record.source} was skipped: {why}")
             for piece in pieces:
                 path = self.names.path(place, record.key, piece.part)
                 if plan.dry_run:
