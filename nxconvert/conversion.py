@@ -120,7 +120,8 @@ def _convert(places: list[Location], target: Location, format: Format, plan: Pla
         if format.holds.tree:
             _into_tree(places, target, format, plan, publisher, report)
         else:
-            _IntoFiles(naming.Naming(target, format, plan.name), plan, publisher, report).convert(places)
+            names = naming.Naming(target, format, plan.name, format.spreads(plan.options))
+            _IntoFiles(names, plan, publisher, report).convert(places)
 
 
 def _same_file(a: Path, b: Path) -> bool:
@@ -323,6 +324,7 @@ class _IntoFiles:
             self.counts[place] = len(keys)
             for key in keys:
                 path = self.names.path(place, key)
+                self._check_folder(path)
                 if taken.get(path) == place.file and not self.many and not self.names.is_folder and not self.plan.name:
                     raise UsageError(
                         f"{place} has {len(keys)} records, a {self.format.name} file holds one",
@@ -333,6 +335,12 @@ class _IntoFiles:
                 elif not (self.many and (taken[path] == place.file or not self.names.is_folder)):
                     self.publisher.clash(path, str(place))
                 taken[path] = place.file
+
+    def _check_folder(self, path: Path) -> None:
+        """Never replace a folder that holds anything but files of this format."""
+        known = self.format.extensions
+        if path.is_dir() and not all(p.is_file() and p.suffix.lower() in known for p in path.iterdir()):
+            raise UsageError(f"{path} is a folder that holds more than {self.format.title}", "choose another name")
 
     def _wanted(self, name: str) -> bool:
         globs = self.plan.scans

@@ -283,6 +283,8 @@ class Format:
         Why a recognised format is not read, with the way out.
     seeks
         Whether writing needs a file that can seek, so that standard output is out.
+    spreads
+        Tells whether the writer, with these options, makes a folder of files of one record, and no file.
     """
 
     name: str
@@ -296,6 +298,7 @@ class Format:
     read_options: tuple[Option, ...] = ()
     refused: str = ""
     seeks: bool = True
+    spreads: Callable[[Mapping[str, Any]], bool] = lambda options: False
 
     def chosen(self, options: Mapping[str, Any], *, reading: bool) -> dict[str, Any]:
         """Return those of ``options`` that the reader or writer knows, defaults left out."""

@@ -81,11 +81,14 @@ class Naming:
         What is written.
     template
         With ``{stem}``, ``{entry}``, ``{part}``, ``{ext}`` and the names of the key; empty for the usual one.
+    spread
+        Whether each output is a folder of files, which has no extension.
     """
 
     target: Location
     format: Format
     template: str = ""
+    spread: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -95,6 +98,11 @@ class Naming:
     @property
     def extension(self) -> str:
         return self.format.extensions[0] if self.is_folder else self.target.path.suffix
+
+    @property
+    def ending(self) -> str:
+        """What an output's name ends in."""
+        return "" if self.spread else self.extension
 
     def path(self, place: Location, key: Mapping[str, str], part: str = "") -> Path:
         """Return the file that a record of an input goes to.
@@ -119,7 +127,7 @@ class Naming:
         if not self.template and not self.is_folder:
             name = self.target.path.name
             stem = name[: len(name) - len(self.extension)]
-            return self.target.path.with_name(stem + (f"_{safe_name(part)}" if part else "") + self.extension)
+            return self.target.path.with_name(stem + (f"_{safe_name(part)}" if part else "") + self.ending)
         folder = self.target.path if self.is_folder else self.target.path.parent
         return folder / safe_name(self._filled(place, key, entry, part))
 
@@ -131,7 +139,7 @@ class Naming:
         elif part and "{part}" not in template:
             template = template.replace("{ext}", "_{part}{ext}") if "{ext}" in template else template + "_{part}"
         try:
-            return template.format_map({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.extension})
+            return template.format_map({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.ending})
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             fields = ", ".join(f"{{{n}}}" for n in ("stem", "entry", "part", "ext", *key))
             raise UsageError(f"the name template {template!r} is wrong: {error}", f"fields are {fields}") from None
