@@ -427,6 +427,7 @@ class _IntoFiles:
     def _write(self, record: Record, path: Path) -> None:
         sink = self.open.get(path)
         if sink is None:
+            self._check_folder(path)
             self.publisher.reserve(path, record.source, again=True)
             assert self.format.create is not None
             made = self.format.create(

@@ -28,6 +28,9 @@ def run(
     unfinished: o.Unfinished = False,
     name: o.Name = "",
     dialect: o.Dialect = None,
+    profile: o.Profile = None,
+    cast: o.Cast = None,
+    range: o.Range = None,
     float_format: o.FloatFormat = None,
     compression: o.Compression = None,
     chunks: o.Chunks = None,
@@ -66,7 +69,13 @@ def run(
         overwrite=overwrite,
         dry_run=dry_run,
         options=o.stated(
-            dialect=dialect, float_format=float_format, compression=compression, chunks=o.numbers(chunks, "--chunks")
+            dialect=dialect,
+            float_format=float_format,
+            profile=profile,
+            cast=cast,
+            range=range,
+            compression=compression,
+            chunks=o.numbers(chunks, "--chunks"),
         ),
     )
     return run_plan(places[:-1], places[-1], plan, strict=strict, json=json, quiet=quiet)

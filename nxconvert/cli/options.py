@@ -41,6 +41,16 @@ Strict = Annotated[bool, typer.Option("--strict", help="Make warnings and losses
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 FloatFormat = Annotated[str | None, typer.Option("--float-format", metavar="FMT", help="E.g. %.6g; default: exact.")]
 Dialect = Annotated[str | None, typer.Option("--dialect", metavar="csv|excel", help="Dialect of CSV.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", metavar="stack|sequence|imagej", help="What of TIFF is written.")
+]
+Cast = Annotated[
+    str | None, typer.Option("--cast", metavar="DTYPE", help="Store frames as e.g. uint16; recorded, to be undone.")
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="LOW,HIGH", help="Values that --cast spreads, or e.g. 1%,99%; default: all."),
+]
 Compression = Annotated[
     str | None, typer.Option("--compression", metavar="NAME", help="E.g. gzip, bitshuffle-lz4, none.")
 ]

@@ -55,4 +55,5 @@ FORMAT = Format(
         Option("cast", "", "Type to store frames as, e.g. uint16; recorded, so that reading undoes it."),
         Option("range", "", "Values that --cast stretches over the type: LOW,HIGH or LOW%,HIGH%; default: all."),
     ),
+    spreads=lambda options: options.get("profile") == "sequence",
 )

@@ -143,7 +143,7 @@ class Frames:
             out["units"] = self.field.units
         out |= memo.describe(record, lambda name, why: self.report.lose(name, record.source, why))
         if self.cast is not None:
-            made = {"dtype": self.dtype.name}
+            made: dict[str, Any] = {"dtype": self.dtype.name}
             if self.cast.scale is not None:
                 made |= {"scale": self.cast.scale, "offset": self.cast.offset}
             out["columns"][self.field.name]["cast"] = made

@@ -13,7 +13,8 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,32 @@ FILL_ORDER, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 266, 338, 339, 347
 DEPTH, TILE_DEPTH = 32997, 32998
 RGB, PALETTE, YCBCR = 2, 3, 6
 
-_LAYOUT = (WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS_PER_STRIP, PLANAR, PREDICTOR, TILE_WIDTH)
+_LAYOUT: tuple[int, ...] = (
+    WIDTH,
+    LENGTH,
+    BITS,
+    COMPRESSION,
+    PHOTOMETRIC,
+    SAMPLES,
+    ROWS_PER_STRIP,
+    PLANAR,
+    PREDICTOR,
+    TILE_WIDTH,
+)
 _LAYOUT += (TILE_LENGTH, FILL_ORDER, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, TILE_DEPTH, 292, 530, 28672, 42113)
 _DTYPES = {1: "u", 2: "i", 3: "f", 6: "c"}
 _ITEM_SIZES = {"u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
-_ANY_DECODER = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError)
+_ANY_DECODER: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+)
 _ANY_DECODER += (ValueError, AssertionError, struct.error)
-"""What tifffile and the decoders raise on data that they cannot make sense of."""
+"""What tifffile and the decoders raise on data that they cannot make sense of; their own errors are of these."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +141,7 @@ class Pixels:
         InputError
             When its tags contradict each other or it is of a kind that cannot be decoded.
         """
-        key = tuple((t.type, t.count, t.raw) for t in (page.tags.get(c) for c in _LAYOUT) if t is not None)
-        codes = tuple(c for c in _LAYOUT if c in page.tags)
-        key = (codes, *key)
+        key = tuple(page.tags.get(code) for code in _LAYOUT)
         if key not in self._codings:
             self._codings[key] = self._coding(page)
         return self._codings[key]
@@ -196,7 +214,7 @@ class Pixels:
             self._tifffile.filehandle.seek(page.offset)
             other = tifffile.TiffPage(self._tifffile, 0)
             dtype, shaped, decode = other.dtype, tuple(other.shaped), other.decode
-        except (*_ANY_DECODER, tifffile.TiffFileError) as error:
+        except _ANY_DECODER as error:
             raise s.damaged(f"page {page.name} cannot be read: {error}") from None
         if dtype is None or shaped != full:
             raise InputError(
@@ -254,8 +272,6 @@ class Pixels:
 
     def decode(self, page: Page, coding: Coding, out: np.ndarray[Any, Any]) -> None:
         """Decode a page into an array of its item shape."""
-        import tifffile
-
         s = self.structure
         offsets, counts = self.segments(page, coding)
         function = coding.decode
@@ -269,7 +285,7 @@ class Pixels:
             data = s.read(int(offsets[i]), int(counts[i]), f"a piece of page {page.name}")
             try:
                 piece, index, _ = function(data, i, **options)
-            except (*_ANY_DECODER, tifffile.TiffFileError) as error:
+            except _ANY_DECODER as error:
                 raise s.damaged(f"piece {i} of page {page.name} cannot be decoded: {error}") from None
             self._place(whole, piece, index, page)
         if not _as_stored(coding):
@@ -307,6 +323,20 @@ class Frames(Array):
         self._pixels, self._pages, self._starts = pixels, pages, starts
         self._layout = pages[0][1].layout
 
+    def shaped(self, item: tuple[int, ...]) -> Frames:
+        """Return the same frames with another shape of an item, which has as many elements.
+
+        Raises
+        ------
+        ValueError
+            When it has not.
+        """
+        if math.prod(item) != math.prod(self._layout.item):
+            raise ValueError(f"frames of {self._layout.item} are no {item}")
+        out = Frames(self._pixels, self._pages, self._starts)
+        out._layout = replace(self._layout, item=item)
+        return out
+
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self._starts), *self._layout.item)
@@ -336,7 +366,7 @@ class Frames(Array):
         joins = np.flatnonzero((starts[1:] != starts[:-1] + size) | (starts[1:] < 0)) + 1
         edges = [0, *joins.tolist(), last - first]
         swap = self._layout.dtype.itemsize > 1 and self._pixels.structure.order != _NATIVE
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             if starts[a] >= 0:
                 buffer = memoryview(out[a:b].reshape(-1).view(np.uint8))  # type: ignore[arg-type]
                 self._pixels.structure.read_into(int(starts[a]), buffer, "an image")

@@ -123,6 +123,7 @@ class TiffRecords(Records):
             if len(self.groups) > 1 or about["n"] != frames.shape[0] or name not in columns:
                 self.report.notice(f"{source}: its frames were changed by another program; they are read without names")
                 return None
+            frames = frames.shaped(tuple(int(n) for n in columns[name]["item"]))
             fields = memo.header_fields(known, source)
             for column, described in columns.items():
                 values = private.frames_as_before(frames, described, name) if column == name else None

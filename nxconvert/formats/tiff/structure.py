@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -165,7 +165,7 @@ class TiffStructure:
         version = struct.unpack(f"{order}H", start[2:4])[0] if order else 0
         if order is None or version not in (42, 43):
             raise InputError(f"{self.path} is no TIFF file", "name its format with --from")
-        self.order = order
+        self.order: Literal["<", ">"] = "<" if order == "<" else ">"
         self.big = version == 43
         self._count, self._entry, self._next = ("Q", "HHQ8s", "Q") if self.big else ("H", "HHI4s", "I")
         if not self.big:

@@ -18,6 +18,7 @@ from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import RecordSink, Report
 from nxconvert.formats.tiff import COMPRESSIONS, PROFILES, encode, private
 from nxconvert.formats.tiff.frames import Frames, columns_of
+from nxconvert.location import safe_name
 from nxconvert.record import Block, Record
 
 _START = 16
@@ -46,7 +47,7 @@ def made(
     method = _ALIASES.get(compression, compression)
     if profile == "imagej" and method != "none":
         raise UsageError("ImageJ's own stacks are not compressed", "use --profile stack, which Fiji opens too")
-    kinds = {"stack": StackSink, "sequence": SequenceSink, "imagej": ImagejSink}
+    kinds: dict[str, Callable[..., RecordSink]] = {"stack": StackSink, "sequence": SequenceSink, "imagej": ImagejSink}
     return kinds[profile](path, report, method, cast, range)
 
 
@@ -281,6 +282,8 @@ class SequenceSink(TiffSink):
 
     def begin(self, record: Record) -> None:
         super().begin(record)
+        if self.path.is_file():
+            raise UsageError("a sequence is a folder of files, which standard output cannot be", "name a folder")
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
@@ -288,6 +291,7 @@ class SequenceSink(TiffSink):
         self.head = self.frames.describe()
         self.tags = [*self.frames.resolution(0.01, 3), *self.frames.provenance()]
         self.digits = max(4, len(str(self.frames.rows - 1)))
+        self.stem = safe_name(self.frames.field.name)
 
     def _column(self, name: str, values: np.ndarray[Any, Any], missing: list[int]) -> None:
         self.columns[name] = [values]
@@ -300,11 +304,11 @@ class SequenceSink(TiffSink):
             gone = {n: [0] for n, rows in self.missing.items() if row in rows}
             about = {"n": 1, "row": row, "rows": self.frames.rows, "values": values, "missing": gone}
             text = memo.dumps(self.head | {private.KEY: self.head[private.KEY] | about})
-            name = f"{self.path.name}_{row:0{self.digits}d}.tif"
+            name = f"{self.stem}_{row:0{self.digits}d}.tif"
             self.pending.append(self.pool.submit(self._file, self.path / name, frame, text))
 
     def _file(self, path: Path, frame: np.ndarray[Any, Any], text: str) -> None:
-        pieces = self.packed(frame) if self.encode is not None else [frame]
+        pieces: list[Any] = [*self.packed(frame)] if self.encode is not None else [frame]
         sizes = [memoryview(p).nbytes for p in pieces]
         shared = [*self.entries, *self.tags, encode.text(270, text)]
         big = sum(sizes) + len(text) > encode.CLASSIC_LIMIT - _LARGE_STRIP
