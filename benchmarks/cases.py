@@ -1,0 +1,159 @@
+"""What is compared, with the goal for each: how many times faster than the peer."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+
+PEERS = Path(__file__).parent / "peers"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes
+    ----------
+    name
+        What it is called on the command line.
+    ours, peer
+        The commands. Outputs are relative to the folder that they run in.
+    outputs
+        What they write; removed before each run.
+    goal
+        Peer's cost divided by ours.
+    measure
+        What is compared: ``wall`` or ``cpu``.
+    limit
+        Largest memory of ours in MiB; 0 for any.
+    """
+
+    name: str
+    ours: list[str]
+    peer: list[str]
+    outputs: list[Path]
+    goal: float
+    measure: str = "wall"
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where things are: inputs, the folder that commands write into, the peers' programs, the corpus."""
+
+    inputs: Path
+    work: Path
+    peers: Path
+    corpus: Path | None
+
+    def input(self, name: str, make: Callable[[Path], None]) -> str:
+        return str(data.once(self.inputs / name, make))
+
+    def tool(self, name: str) -> str:
+        return str(self.peers / name)
+
+    def script(self, name: str) -> list[str]:
+        return [self.tool("python"), str(PEERS / f"{name}.py")]
+
+
+def ours(name: str) -> str:
+    """Return the path of one of our own commands."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Yield all cases by name, each made, with its input, only when it is wanted."""
+    yield "help", lambda: _help(setting)
+    yield "nxtoascii", lambda: _nxtoascii(setting, "nxtoascii", setting.input("bliss.h5", data.bliss), 1.7)
+    yield (
+        "nxtoascii-columns",
+        lambda: _nxtoascii(
+            setting,
+            "nxtoascii-columns",
+            setting.input("bliss.h5", data.bliss),
+            1.5,
+            "--only_columns",
+            "--columns",
+            "energy",
+            "counter01",
+            "counter02",
+        ),
+    )
+    yield "nxtoascii-large", lambda: _nxtoascii(setting, "nxtoascii-large", setting.input("scan.h5", data.scan), 8)
+    if setting.corpus is not None:
+        foil = str(setting.corpus / "bliss" / "Fe_foil_0001" / "Fe_foil_0001.h5")
+        yield "fe-foil", lambda: _nxtoascii(setting, "fe-foil", foil, 1.7)
+        chosen = ("--only_columns", "--columns", "energy_enc", "mu_trans", "mu_ref")
+        yield "fe-foil-columns", lambda: _nxtoascii(setting, "fe-foil-columns", foil, 1.5, *chosen)
+    for peer, goal in (("numpy", 6), ("pandas", 12)):
+        yield f"csv-from-hdf5-{peer}", lambda peer=peer, goal=goal: _to_csv(setting, peer, goal)
+    for peer, goal in (("numpy", 2.5), ("pandas", 1.4)):
+        yield f"hdf5-from-csv-{peer}", lambda peer=peer, goal=goal: _from_csv(setting, peer, goal)
+    for compression, sequence, stack in (("none", 1.5, 1.5), ("gzip", 3, 3), ("bitshuffle-lz4", 1.5, 2)):
+        yield f"tiff-sequence-{compression}", lambda c=compression, g=sequence: _to_tiff(setting, c, "sequence", g)
+        yield f"tiff-stack-{compression}", lambda c=compression, g=stack: _to_tiff(setting, c, "stack", g)
+    for compression, goal in (("gzip", 10), ("bitshuffle-lz4", 2.3)):
+        yield f"hdf5-from-tiff-{compression}", lambda c=compression, g=goal: _from_tiff(setting, c, g)
+
+
+def _help(setting: Setting) -> Case:
+    command = [*setting.script("typer_help"), "--help"]
+    return Case("help", [ours("nxconvert"), "--help"], command, [], 1 / 1.3, "cpu")
+
+
+def _nxtoascii(setting: Setting, name: str, source: str, goal: float, *options: str) -> Case:
+    common = ["--format", "CSV", "--outdir", "text", *options, source]
+    if options:  # the peer's --columns takes all that follows, so that the file comes first
+        common = [source, "--format", "CSV", "--outdir", "text", *options]
+    return Case(name, [ours("nxtoascii"), *common], [setting.tool("nxtoascii"), *common], [setting.work / "text"], goal)
+
+
+def _to_csv(setting: Setting, peer: str, goal: float) -> Case:
+    source = setting.input("table.h5", data.table)
+    return Case(
+        f"csv-from-hdf5-{peer}",
+        [ours("nxconvert"), "convert", source, "out.csv"],
+        [*setting.script(f"hdf5_to_csv_{peer}"), source, "/entry/data", "out.csv"],
+        [setting.work / "out.csv"],
+        goal,
+        limit=250,
+    )
+
+
+def _from_csv(setting: Setting, peer: str, goal: float) -> Case:
+    source = setting.input("table.csv", data.text)
+    return Case(
+        f"hdf5-from-csv-{peer}",
+        [ours("nxconvert"), "convert", source, "out.h5"],
+        [*setting.script(f"csv_to_hdf5_{peer}"), source, "out.h5"],
+        [setting.work / "out.h5"],
+        goal,
+    )
+
+
+def _to_tiff(setting: Setting, compression: str, profile: str, goal: float) -> Case:
+    source = setting.input(f"frames-{compression}.h5", data.stack(compression))
+    output = "frames" if profile == "sequence" else "frames.tif"
+    options = ["--to", "tiff", "--profile", "sequence"] if profile == "sequence" else []
+    return Case(
+        f"tiff-{profile}-{compression}",
+        [ours("nxconvert"), "convert", f"{source}::/entry/data", output, *options],
+        [*setting.script(f"hdf5_to_tiff_{profile}"), source, "/entry/data", output],
+        [setting.work / output],
+        goal,
+    )
+
+
+def _from_tiff(setting: Setting, compression: str, goal: float) -> Case:
+    source = setting.input("frames.tif", data.tiff_stack)
+    return Case(
+        f"hdf5-from-tiff-{compression}",
+        [ours("nxconvert"), "convert", source, "out.h5", "--compression", compression],
+        [*setting.script("tiff_to_hdf5"), source, "out.h5", compression],
+        [setting.work / "out.h5"],
+        goal,
+    )

@@ -1,0 +1,128 @@
+"""The inputs of the benchmarks: made once, always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+FRAMES, EDGE = 100, 2048
+POINTS, COUNTERS = 1_000_000, 12
+
+
+def once(path: Path, make: Callable[[Path], None]) -> Path:
+    """Make a file if it is not there yet."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        make(part)
+        part.replace(path)
+    return path
+
+
+def frame(number: int) -> np.ndarray:
+    """Return a detector frame: counts over a smooth image that moves."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:EDGE, :EDGE]
+    return rng.poisson(100 + 50 * np.sin((x + 37 * number) / 200) * np.cos(y / 150)).astype("<u2")
+
+
+def stack(compression: str) -> Callable[[Path], None]:
+    """Return what makes an HDF5 file of frames at /entry/data, one frame a chunk."""
+
+    def make(path: Path) -> None:
+        import hdf5plugin
+
+        options = {
+            "none": {},
+            "gzip": {"chunks": (1, EDGE, EDGE), "compression": "gzip", "shuffle": True},
+            "bitshuffle-lz4": {"chunks": (1, EDGE, EDGE), **hdf5plugin.Bitshuffle()},
+        }[compression]
+        frames = [frame(i) for i in range(10)]
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset("entry/data", (FRAMES, EDGE, EDGE), "<u2", **options)
+            for i in range(FRAMES):
+                made[i] = frames[i % len(frames)]
+
+    return make
+
+
+def tiff_stack(path: Path) -> None:
+    """Make a TIFF stack of frames, as tifffile writes it."""
+    import tifffile
+
+    frames = [frame(i) for i in range(10)]
+    with tifffile.TiffWriter(path) as file:
+        for i in range(FRAMES):
+            file.write(frames[i % len(frames)], contiguous=True, photometric="minisblack")
+
+
+def bliss(path: Path) -> None:
+    """Make a BLISS file of ten XAS scans with their subscans: 28 counters, five lists of a hundred motors each."""
+    rng = np.random.default_rng(1)
+    with h5py.File(path, "w", track_order=True) as file:
+        file.attrs.update({"NX_class": "NXroot", "creator": "blissdata", "default": "10.2"})
+        for number in range(1, 11):
+            _scan(file, f"{number}.1", rng, 4001, 28, motors=103)
+            _scan(file, f"{number}.2", rng, 33, 3, motors=103)
+
+
+def scan(path: Path) -> None:
+    """Make a BLISS file of one scan of a million points."""
+    with h5py.File(path, "w", track_order=True) as file:
+        file.attrs.update({"NX_class": "NXroot", "creator": "blissdata", "default": "1.1"})
+        _scan(file, "1.1", np.random.default_rng(2), POINTS, COUNTERS, motors=20)
+
+
+def _scan(file: h5py.File, name: str, rng: np.random.Generator, points: int, counters: int, motors: int) -> None:
+    entry = _group(file, name, "NXentry", default="plotselect")
+    entry["title"] = f"fscan mono 7000 7500 {points} 0.1"
+    entry["start_time"] = "2025-04-15T13:47:10.295568+02:00"
+    instrument = _group(entry, "instrument", "NXinstrument")
+    measurement = _group(entry, "measurement", "NXcollection")
+    for i in range(counters):
+        counter = f"counter{i:02d}" if i else "energy"
+        values = np.linspace(7.0, 7.5, points) if i == 0 else rng.normal(1e5, 300.0, points)
+        _group(instrument, counter, "NXdetector").create_dataset("data", data=values, chunks=(min(points, 4000),))
+        measurement[counter] = h5py.SoftLink(f"/{name}/instrument/{counter}/data")
+    kinds = ("", "_start", "_end", "_dial_start", "_dial_end")
+    for kind in kinds:
+        positioners = _group(instrument, f"positioners{kind}", "NXcollection")
+        for i in range(motors):
+            positioners[f"motor{i:03d}"] = float(rng.normal())
+            positioners[f"motor{i:03d}"].attrs["units"] = "mm" if i % 3 else "deg"
+    plot = _group(entry, "plotselect", "NXdata", signal="counter01")
+    plot["counter01"] = h5py.SoftLink(f"/{name}/instrument/counter01/data")
+    entry["end_time"] = "2025-04-15T13:57:10.295568+02:00"
+    entry["end_reason"] = "SUCCESS"
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str, **attrs: str) -> h5py.Group:
+    made = parent.create_group(name, track_order=True)
+    made.attrs.update({"NX_class": nx_class, **attrs})
+    return made
+
+
+def table(path: Path) -> None:
+    """Make a NeXus file with twelve columns of a million float64, as an NXdata."""
+    rng = np.random.default_rng(3)
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry"})
+        entry = _group(file, "entry", "NXentry", default="data")
+        names = [f"c{i:02d}" for i in range(1, COUNTERS)]
+        data = _group(entry, "data", "NXdata", signal=names[0])
+        data.attrs["axes"] = ["x"]
+        data.attrs["auxiliary_signals"] = names[1:]
+        data["x"] = np.arange(POINTS) * 1e-3
+        for name in names:
+            data[name] = rng.normal(0.0, 1e3, POINTS)
+
+
+def text(path: Path) -> None:
+    """Make a CSV file of the same size, as numpy writes it."""
+    rng = np.random.default_rng(3)
+    columns = [np.arange(POINTS) * 1e-3, *(rng.normal(0.0, 1e3, POINTS) for _ in range(1, COUNTERS))]
+    names = ",".join(["x", *(f"c{i:02d}" for i in range(1, COUNTERS))])
+    np.savetxt(path, np.column_stack(columns), fmt="%.17g", delimiter=",", header=names, comments="")
