@@ -1,6 +1,7 @@
 """Publishing: nothing half-written ever bears an output's name.
 
-A file, or a folder of files, is written beside its place under a name of its own, flushed to the disk, and renamed.
+A file, or a folder of files, is written beside its place under a name of its own, flushed to the disk, and renamed; then its
+folder is flushed too, so that the new name lasts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Publisher:
         self._taken: dict[str, str] = {}
         self._written: set[str] = set()
         self._parts: dict[Path, Path] = {}
+        self._folders: set[Path] = set()
 
     def reserve(self, path: Path, what: str, *, again: bool = False) -> None:
         """Claim an output's name for what goes there.
@@ -120,6 +122,7 @@ class Publisher:
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
         del self._parts[path]
+        self._folders.add(path.parent)
 
     def discard(self, path: Path) -> None:
         """Remove what was written of an output."""
@@ -137,6 +140,8 @@ class Publisher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for path in list(self._parts):
             self.discard(path)
+        for folder in self._folders if sys.platform != "win32" else ():
+            sync(folder)
 
 
 def _move(part: Path, path: Path) -> None:
