@@ -1,7 +1,7 @@
 """Publishing: nothing half-written ever bears an output's name.
 
-A file, or a folder of files, is written beside its place under a name of its own, flushed to the disk, and renamed; then its
-folder is flushed too, so that the new name lasts.
+A file, or a folder of files, is written beside its place under a name of its own, flushed to the disk, and renamed;
+then its folder is flushed too, so that the new name lasts.
 """
 
 from __future__ import annotations
