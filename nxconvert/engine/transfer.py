@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from nxconvert.errors import InputError
 from nxconvert.format import RecordSink, TreeSink
 from nxconvert.mapping.imports import Imported
 from nxconvert.mapping.model import MISSING_ROWS
-from nxconvert.record import Record
+from nxconvert.record import Block, Record
 from nxconvert.tree import Dataset, Group, NewDataset, walk
 
 Moved = Callable[[str, int], None]
@@ -37,20 +40,39 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
     sink.begin(imported.root)
     streamed = [f.name for f in record.columns if f.name in imported.paths and not isinstance(f.values, Values)]
     missing: dict[str, list[np.ndarray[Any, Any]]] = {}
-    for block in record.blocks(streamed, budget) if streamed else ():
-        for name, values in block.columns.items():
-            path = imported.paths[name]
-            mask = np.ma.getmaskarray(values)
-            if isinstance(values, np.ma.MaskedArray) and mask.any():
-                gone = mask.reshape(len(mask), -1).all(axis=1)
-                missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
-            sink.write(path, (block.start, *(0,) * (values.ndim - 1)), np.ma.getdata(values))
-        moved(record.source, sum(values.nbytes for values in block.columns.values()))
+    with closing(ahead(record.blocks(streamed, budget) if streamed else ())) as blocks:
+        for block in blocks:
+            for name, values in block.columns.items():
+                path = imported.paths[name]
+                if isinstance(values, np.ma.MaskedArray) and (mask := np.ma.getmaskarray(values)).any():
+                    gone = mask.reshape(len(mask), -1).all(axis=1)
+                    missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
+                sink.write(path, (block.start, *(0,) * (values.ndim - 1)), np.ma.getdata(values))
+            moved(record.source, sum(values.nbytes for values in block.columns.values()))
     for path, gone_rows in missing.items():
         sink.annotate(path, {MISSING_ROWS: np.concatenate(gone_rows)})
     for f in record.header:
         if f.name in imported.paths and not isinstance(f.values, Values):
             array_to_tree(f.values, imported.paths[f.name], sink, budget)
+
+
+def ahead(blocks: Iterable[Block]) -> Generator[Block]:
+    """Read each block in a thread while the one before it is in use; the first two at once, as most records have one.
+
+    Close the generator when it was left early: what it reads may then be closed.
+    """
+    rest = iter(blocks)
+    known = list(islice(rest, 2))
+    yield from known[:1]
+    if len(known) < 2:
+        return
+    block: Block | None = known.pop()
+    known.clear()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        while block is not None:
+            following = pool.submit(next, rest, None)
+            yield block
+            block = following.result()
 
 
 def tree_to_tree(root: Group, sink: TreeSink, budget: int) -> None:
