@@ -204,6 +204,30 @@ class Boxed(Array):
         )
 
 
+class Member(Array):
+    """One member of an array of compounds."""
+
+    __slots__ = ("_array", "_name")
+
+    def __init__(self, array: Array, name: str) -> None:
+        self._array, self._name = array, name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        dtype = self._array.dtype[self._name]
+        return (*self._array.shape, *dtype.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._array.dtype[self._name].base
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        box = full_box(box, self.shape)
+        outer = len(self._array.shape)
+        values: np.ndarray[Any, Any] = self._array.read(box[:outer])[self._name]
+        return values[(slice(None),) * outer + box[outer:]]
+
+
 def full_box(box: Box | None, shape: tuple[int, ...]) -> Box:
     """Complete a box with whole dimensions and clip it to a shape."""
     box = box or ()

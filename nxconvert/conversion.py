@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nxconvert import fit, grid, mapping, naming, registry
-from nxconvert.array import Boxed
+from nxconvert.array import Array, Boxed, Member
 from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
@@ -20,7 +20,7 @@ from nxconvert.mapping.export import Exported, matches
 from nxconvert.mapping.imports import Importer
 from nxconvert.policy import Policy
 from nxconvert.provenance import stamp
-from nxconvert.record import Field, Record, Role, plain
+from nxconvert.record import Field, Record, Role, by_name, plain
 from nxconvert.tree import Dataset
 
 AUTO = "auto"
@@ -53,7 +53,8 @@ class Plan:
     include
         Globs of spectra and images that are wanted in tables.
     matrix
-        Whether two-dimensional signals become matrices.
+        Whether two-dimensional signals become matrices; None leaves it to what is converted: a dataset that is named
+        itself becomes a matrix, a signal with its axes a long table.
     unfinished
         Whether scans without an end are written too.
     name
@@ -72,7 +73,7 @@ class Plan:
     columns: tuple[str, ...] = ()
     only_columns: bool = False
     include: tuple[str, ...] = ()
-    matrix: bool = False
+    matrix: bool | None = None
     unfinished: bool = False
     name: str = ""
     overwrite: bool = False
@@ -209,10 +210,19 @@ class _OneDataset(Records):
         box = self.place.slices(self.dataset.ndim)
         values = Boxed(self.dataset, box) if box else self.dataset
         name = self.dataset.name
+        if values.ndim == 1 and values.dtype.names:
+            yield Record({}, by_name(_compound(values, self.dataset.source)), source=self.dataset.source)
+            return
         kept = {k: v for k, v in self.dataset.attrs.items() if k not in ("target", "signal", "axes")}
         role = Role.SIGNAL if values.ndim else None
         f = Field(name, values, bool(values.ndim), role=role, attrs=kept, source=self.dataset.source)
         yield Record({}, {name: f}, source=self.dataset.source)
+
+
+def _compound(table: Array, source: str) -> list[Field]:
+    """Return the columns of a dataset of compounds."""
+    assert table.dtype.names is not None
+    return [Field(name, Member(table, name), per_row=True, source=f"{source}[{name}]") for name in table.dtype.names]
 
 
 def _into_tree(
@@ -383,7 +393,8 @@ class _IntoFiles:
         """Write the records of an input, or those of some numbers; return how many there were."""
         with open_records(place, self.plan, self.report) as records:
             chosen = records if numbers is None else records.some(numbers)
-            return sum(self._record(record, place) for record in self._selected(chosen))
+            named = isinstance(records, _OneDataset)
+            return sum(self._record(record, place, named=named) for record in self._selected(chosen))
 
     def _why_nothing(self) -> str:
         reasons = [str(s) for s in self.report.skipped[:1]] or [str(n) for n in self.report.notices[:1]]
@@ -402,17 +413,20 @@ class _IntoFiles:
                 continue
             yield record
 
-    def _record(self, record: Record, place: Location) -> int:
+    def _record(self, record: Record, place: Location, *, named: bool) -> int:
+        """Write a record. A dataset that was named itself is wanted, whatever it is."""
         plan, report = self.plan, self.report
         written = 0
+        matrix = named if plan.matrix is None else plan.matrix
+        include = ("*",) if named else plan.include
         try:
-            pieces = fit.fit(_chosen(record, plan), self.format.holds, report, plan.include, matrix=plan.matrix)
+            pieces = fit.fit(_chosen(record, plan), self.format.holds, report, include, matrix=matrix)
             if not pieces:
                 why = f"it has nothing that {self.format.name} can hold"
                 report.skipped.append(Loss(record.name, record.source, why))
                 report.notice(f"{record.source} was skipped: {why}")
             for piece in pieces:
-                path = self.names.path(place, record.key, piece.part)
+                path = self.names.path(place, record.key, "" if named else piece.part)
                 if plan.dry_run:
                     report.outputs.extend([str(path)] if str(path) not in report.outputs else [])
                 else:

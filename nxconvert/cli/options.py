@@ -25,7 +25,7 @@ Include = Annotated[
     list[str] | None, typer.Option("--include", metavar="GLOB", help="Spectra and images to write as text too.")
 ]
 Name = Annotated[str, typer.Option("--name", metavar="TEMPLATE", help="Names of outputs, e.g. '{stem}_{entry}{ext}'.")]
-Table = Annotated[str, typer.Option("--table", metavar="long|matrix", help="How a 2-D signal becomes text.")]
+Table = Annotated[str | None, typer.Option("--table", metavar="long|matrix", help="How a 2-D signal becomes text.")]
 Unfinished = Annotated[bool, typer.Option("--unfinished", help="Write scans that have not ended too.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget for values held at once.")]
 AllowRoot = Annotated[
