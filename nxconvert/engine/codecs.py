@@ -110,6 +110,10 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers(), "codec")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # a child has no threads but its own
+
+
 def workers() -> int:
     """Return the number of cores that this process may use."""
     if sys.platform == "linux":
