@@ -426,7 +426,7 @@ class _IntoFiles:
                 report.skipped.append(Loss(record.name, record.source, why))
                 report.notice(f"{record.source} was skipped: {why}")
             for piece in pieces:
-                path = self.names.path(place, record.key, "" if named else piece.part)
+                path = self.names.path(place, record.key, "" if named and len(pieces) == 1 else piece.part)
                 if plan.dry_run:
                     report.outputs.extend([str(path)] if str(path) not in report.outputs else [])
                 else:
