@@ -224,7 +224,8 @@ class _Assembly:
 
     def __init__(self, layout: Layout, walker: _Walker, bound: dict[str, str], path: str) -> None:
         self.layout, self.walker, self.bound = layout, walker, bound
-        self.source = walker.root.source.rstrip("/") + path
+        self.file = walker.root.source.rstrip("/")
+        self.source = self.file + path
         self.signal_labels: tuple[str | None, ...] = ()
         self.signal_shape: tuple[int, ...] = ()
 
@@ -286,7 +287,7 @@ class _Assembly:
         rule = hit.rule
         assert rule.name is not None
         name = rule.name.fill(dict(hit.bound))
-        source = f"{self.walker.root.source.rstrip('/')}{hit.path}"
+        source = self.file + hit.path
         if hit.node is None:
             return Field(name, Values(hit.attribute), source=source)
         assert isinstance(hit.node, Dataset)
@@ -306,8 +307,7 @@ class _Assembly:
         """Say which axis labels each dimension of a dataset, and whether its first one is the row."""
         node = hit.node
         assert isinstance(node, Dataset)
-        shape = node.shape
-        if hit.rule.each == "record" or not shape:
+        if hit.rule.each == "record" or not (shape := node.shape):
             return (), False
         if role == Role.AXIS and hit.plot is not None and self.signal_shape:
             span = (hit.plot.spans or {})[hit.name]
