@@ -209,7 +209,7 @@ class _OneDataset(Records):
     def __iter__(self) -> Iterator[Record]:
         box = self.place.slices(self.dataset.ndim)
         values = Boxed(self.dataset, box) if box else self.dataset
-        name = self.dataset.name
+        name = self.place.inner.rstrip("/").rpartition("/")[2]  # as it was asked for, not as a link resolves
         if values.ndim == 1 and values.dtype.names:
             yield Record({}, by_name(_compound(values, self.dataset.source)), source=self.dataset.source)
             return
