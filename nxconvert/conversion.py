@@ -254,9 +254,10 @@ def _tree_of(
     importers: dict[str, Importer] = {}
     place = places[0]
     try:
+        taken: set[str] = set()
         for place in places:
-            _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
-        stamp(sink, [str(p) for p in places])
+            taken |= _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
+        stamp(sink, [str(p) for p in places], taken)
         sink.close()
     except NxconvertError as error:
         sink.abort()
@@ -273,12 +274,13 @@ def _tree_of(
 
 def _input_into_tree(
     place: Location, sink: TreeSink, plan: Plan, report: Report, importers: dict[str, Importer], *, alone: bool
-) -> None:
+) -> set[str]:
+    """Write one input, and return the names that a tree has at its root."""
     source = open_source(place, plan, report)
     with source:
         if isinstance(source, Tree) and plan.mapping == AUTO:
             tree_to_tree(source.root, sink, plan.policy.memory)
-            return
+            return set(source.root)
         records = source if isinstance(source, Records) else as_records(source, place, plan, report)
         failures = len(report.failed)
         for record in records:
@@ -290,6 +292,7 @@ def _input_into_tree(
             record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, report.moved)
         if len(report.failed) > failures:
             raise report.failed.pop()[1]
+    return set()
 
 
 def _way_back(record: Record) -> str:
