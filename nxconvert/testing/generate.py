@@ -284,7 +284,7 @@ def trees(draw: Draw, holds: Holds, kinds: str | None = None) -> NewGroup:
     for _ in range(draw(st.integers(0, 7))):
         parent = draw(st.sampled_from(groups))
         name = draw(own)
-        if name in parent:
+        if name in parent.children:
             continue
         kind = draw(st.sampled_from(["group", "dataset", "dataset", "dataset", "soft", "hard"]))
         if kind == "group":
