@@ -17,44 +17,56 @@ From = Annotated[
     str | None, typer.Option("--from", metavar="FORMAT", help="Format of the inputs; default: by content.")
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="Format of the output; default: by extension.")]
-Mapping = Annotated[str, typer.Option("--mapping", metavar="auto|NAME|FILE", help="Mapping between tree and records.")]
+Mapping = Annotated[
+    str,
+    typer.Option("--mapping", metavar="auto|NAME|FILE", help="Which layout the file has: a mapping's name or file."),
+]
 Scans = Annotated[
-    list[str] | None, typer.Option("--scans", metavar="GLOB", help="Only scans whose name or title matches.")
+    list[str] | None, typer.Option("--scans", metavar="GLOB", help="Only scans whose name or title matches, e.g. 1.1.")
 ]
 Include = Annotated[
-    list[str] | None, typer.Option("--include", metavar="GLOB", help="Spectra and images to write as text too.")
+    list[str] | None, typer.Option("--include", metavar="GLOB", help="Spectra and images to write too; '*' for all.")
 ]
 Name = Annotated[str, typer.Option("--name", metavar="TEMPLATE", help="Names of outputs, e.g. '{stem}_{entry}{ext}'.")]
-Table = Annotated[str | None, typer.Option("--table", metavar="long|matrix", help="How a 2-D signal becomes text.")]
-Unfinished = Annotated[bool, typer.Option("--unfinished", help="Write scans that have not ended too.")]
-Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget for values held at once.")]
-AllowRoot = Annotated[
-    list[Path] | None, typer.Option("--allow-root", metavar="DIR", help="Folder that inputs may link into.")
+Table = Annotated[
+    str | None, typer.Option("--table", metavar="long|matrix", help="A 2-D signal as a line a point, or as a matrix.")
 ]
-AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Mask what linked files lack, and say so.")]
-AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read raw storage in other files.")]
+Unfinished = Annotated[bool, typer.Option("--unfinished", help="Write scans that have not ended too.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="How much of the values to hold at once.")]
+AllowRoot = Annotated[
+    list[Path] | None,
+    typer.Option("--allow-root", metavar="DIR", help="Other folder that links of an input may lead into."),
+]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on when linked files are missing, and say so.")]
+AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read HDF5 values that lie raw in another file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make warnings and losses failures (exit 1).")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-FloatFormat = Annotated[str | None, typer.Option("--float-format", metavar="FMT", help="E.g. %.6g; default: exact.")]
+FloatFormat = Annotated[
+    str | None,
+    typer.Option("--float-format", metavar="FMT", help="How numbers are written, e.g. %.6g; default: exact."),
+]
 Dialect = Annotated[str | None, typer.Option("--dialect", metavar="csv|excel", help="Dialect of CSV.")]
 Profile = Annotated[
-    str | None, typer.Option("--profile", metavar="stack|sequence|imagej", help="What of TIFF is written.")
+    str | None,
+    typer.Option("--profile", metavar="stack|sequence|imagej", help="One TIFF, a file a frame, or a stack for ImageJ."),
 ]
 Cast = Annotated[
-    str | None, typer.Option("--cast", metavar="DTYPE", help="Store frames as e.g. uint16; recorded, to be undone.")
+    str | None, typer.Option("--cast", metavar="DTYPE", help="Store pixels as e.g. uint16; undone on reading.")
 ]
 Range = Annotated[
     str | None,
-    typer.Option("--range", metavar="LOW,HIGH", help="Values that --cast spreads, or e.g. 1%,99%; default: all."),
+    typer.Option(
+        "--range", metavar="LOW,HIGH", help="Values that --cast stretches, e.g. 0,1000 or 1%,99%; default: all."
+    ),
 ]
 Compression = Annotated[
-    str | None, typer.Option("--compression", metavar="NAME", help="E.g. gzip, bitshuffle-lz4, none.")
+    str | None, typer.Option("--compression", metavar="NAME", help="Compression, e.g. gzip, bitshuffle-lz4, none.")
 ]
-Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks.")]
+Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks, e.g. 1,512,512.")]
 
 
 def size(text: str) -> int:
