@@ -75,7 +75,7 @@ class Loss:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}: {self.why}" if self.where else f"{self.what}: {self.why}"
+        return ": ".join(part for part in (self.where, self.what, self.why) if part)
 
 
 @dataclass(frozen=True, slots=True)
