@@ -1,6 +1,5 @@
-"""Make the files of this folder. They are committed, so that the README's commands work; run this after a change.
-
-    python testdata/make.py [FOLDER]
+"""Make the files of this folder. They are committed, so that the README's commands work; after a change run
+``python testdata/make.py [FOLDER]``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ TEXT = h5py.string_dtype()
 
 
 def scan(path: Path) -> None:
-    """A BLISS file: an absorption scan, its subscan of slow counters, a scan with detectors, an unfinished one."""
+    """Make a BLISS file: an absorption scan, its subscan of slow counters, a scan with detectors, an unfinished one."""
     with h5py.File(path, "w", libver=("v110", "v110"), track_order=True) as f:
         f.attrs.update({"NX_class": "NXroot", "creator": "testdata/make.py", "default": "1.1"})
         energy = np.linspace(7.0, 7.2, 41)
@@ -92,7 +91,7 @@ def _plot(entry: h5py.Group, x: str, y: str) -> None:
 
 
 def map2d(path: Path) -> None:
-    """A NeXus map: a 2-D signal with errors, two axes and a 1-D plot in a second NXdata."""
+    """Make a NeXus map: a 2-D signal with errors, two axes and a 1-D plot in a second NXdata."""
     with h5py.File(path, "w", libver=("v110", "v110"), track_order=True) as f:
         f.attrs.update({"NX_class": "NXroot", "default": "entry"})
         entry = _group(f, "entry", "NXentry")
