@@ -1,5 +1,6 @@
-"""Make the files of this folder. They are committed, so that the README's commands work; after a change run
-``python testdata/make.py [FOLDER]``.
+"""Make the files of this folder: ``python testdata/make.py [FOLDER]``.
+
+They are committed, so that the README's commands work; run this after a change.
 """
 
 from __future__ import annotations
