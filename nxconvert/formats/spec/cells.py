@@ -1,0 +1,110 @@
+"""Numbers of a SPEC file: text to columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nxconvert.array import as_array
+from nxconvert.errors import InputError
+
+Column = np.ndarray[Any, Any]
+
+
+def columns(text: bytes, dtypes: Sequence[np.dtype[Any]], rows: int) -> list[Column] | None:
+    """Read rows that all have as many numbers as there are columns; None when they need more care."""
+    plain = [_plain(d) for d in dtypes]
+    if not rows or any(d.itemsize > 8 for d in plain) or b"_" in text:
+        return None
+    if all(d == np.float64 for d in plain):
+        return _floats(text, len(dtypes), rows)
+    table = np.dtype([(f"f{i}", d) for i, d in enumerate(plain)])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = np.loadtxt(text.decode("ascii").splitlines(), table, comments=None, ndmin=1)
+    except (ValueError, OverflowError, Warning):
+        return None
+    if len(found) != rows:
+        return None
+    return [as_array(np.ascontiguousarray(found[f"f{i}"]).astype(d), d) for i, d in enumerate(dtypes)]
+
+
+def _floats(text: bytes, width: int, rows: int) -> list[Column] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            flat = np.fromstring(text, dtype=np.float64, sep=" ")
+    except (ValueError, Warning):
+        return None
+    if len(flat) != width * rows:
+        return None
+    found = flat.reshape(rows, width)
+    return [np.ascontiguousarray(found[:, i]) for i in range(width)]
+
+
+def column(cells: Sequence[bytes], there: Sequence[bool], dtype: np.dtype[Any], where: str, first: int) -> Column:
+    """Read cells one by one; those that are not there are zero.
+
+    Parameters
+    ----------
+    cells
+        The numbers as written.
+    there
+        Whether each is one, or stands for a missing value.
+    dtype
+        What they become.
+    where, first
+        The column, and the number of its first row, for messages.
+
+    Raises
+    ------
+    InputError
+        When a cell is no number, or none of the dtype.
+    """
+    out = np.zeros(len(cells), _plain(dtype))
+    for i, cell in enumerate(cells):
+        if there[i]:
+            try:
+                out[i] = number(cell, out.dtype)
+            except (ValueError, OverflowError):
+                text = cell[:40].decode("ascii", "backslashreplace")
+                raise InputError(f"{where}: {text!r} in row {first + i + 1} is no {out.dtype.name}") from None
+    return as_array(out.astype(dtype), dtype)
+
+
+def number(cell: bytes, dtype: np.dtype[Any]) -> Any:
+    """Read one number.
+
+    Raises
+    ------
+    ValueError, OverflowError
+        When it is none, or none of the dtype.
+    """
+    text = cell.decode("ascii", "replace")
+    if "_" in text:
+        raise ValueError(text)
+    if dtype.kind in "iu":
+        value = int(text) if text.lstrip("+-").isdigit() else _whole(float(text))
+        info = np.iinfo(dtype)
+        if not info.min <= value <= info.max:
+            raise OverflowError(text)
+        return value
+    if dtype.itemsize > 8:
+        return dtype.type(text)
+    with np.errstate(over="ignore"):
+        return dtype.type(float(text))
+
+
+def _whole(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError(value)
+    return int(value)
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the native type that cells are read as: for a boolean, a number."""
+    return np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype.newbyteorder("=").str)
