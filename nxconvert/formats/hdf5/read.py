@@ -24,6 +24,7 @@ from nxconvert.tree import Dataset, Group, Link, Node, Ref
 
 MAX_LINKS = 40
 _EMPTY: Mapping[str, Any] = {}
+_NATIVE = {dtype: h5t.py_create(dtype) for dtype in map(np.dtype, "bhilqBHILQfd")}
 
 
 def open_file(location: Location, policy: Policy, report: Report) -> H5Tree:
@@ -268,8 +269,9 @@ class H5Dataset(_H5Node, Dataset):
     @property
     def shape(self) -> tuple[int, ...]:
         if self._shape is None:
-            shape = self.id.shape
-            self._shape = (0,) if shape is None or (shape == () and self.null) else tuple(shape)
+            space = self.id.get_space()
+            kind = space.get_simple_extent_type()
+            self._shape = () if kind == h5s.SCALAR else (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
         return self._shape
 
     @property
@@ -291,7 +293,7 @@ class H5Dataset(_H5Node, Dataset):
                 return self._read_box(full_box(box, shape))
             out = np.empty(shape, self.dtype)
             if out.size:
-                self.id.read(h5s.ALL, h5s.ALL, out)
+                self.id.read(h5s.ALL, h5s.ALL, out, _native(self.dtype))
             return out
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(f"{self.source} cannot be read: {_last_reason(str(error))}", _filter_tip(error)) from None
@@ -336,6 +338,11 @@ class H5Dataset(_H5Node, Dataset):
         return bytes(raw)
 
 
+def _native(dtype: np.dtype[Any]) -> h5t.TypeID | None:
+    """Return the HDF5 type of plain numbers in memory, which h5py would make anew for each value it reads."""
+    return _NATIVE.get(dtype) if dtype.metadata is None else None
+
+
 def _filter_tip(error: Exception) -> str:
     if "filter" in str(error):
         return "the compression filter is not known to HDF5 here, or the data is damaged"
@@ -362,9 +369,9 @@ def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
     dtype = np.dtype(attr.dtype)
     if kind == h5s.NULL:
         return h5py.Empty(dtype)
-    values = np.empty(attr.shape, dtype)
+    values = np.empty(() if kind == h5s.SCALAR else space.get_simple_extent_dims(), dtype)
     if values.size:
-        attr.read(values)
+        attr.read(values, _native(dtype))
     if is_text(dtype):
         values = decode(values)
     elif dtype.metadata and "ref" in dtype.metadata:
