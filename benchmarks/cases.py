@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import data
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -50,8 +50,15 @@ class Setting:
     peers: Path
     corpus: Path | None
 
-    def input(self, name: str, make: Callable[[Path], None]) -> str:
-        return str(data.once(self.inputs / name, make))
+    def input(self, name: str) -> str:
+        """Return an input, made if it is not there yet; in a process of its own, so that this one stays small."""
+        path = self.inputs / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{name}.part")
+            subprocess.run([sys.executable, str(PEERS.parent / "data.py"), name, str(part)], check=True)
+            part.replace(path)
+        return str(path)
 
     def tool(self, name: str) -> str:
         return str(self.peers / name)
@@ -68,13 +75,13 @@ def ours(name: str) -> str:
 def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
     """Yield all cases by name, each made, with its input, only when it is wanted."""
     yield "help", lambda: _help(setting)
-    yield "nxtoascii", lambda: _nxtoascii(setting, "nxtoascii", setting.input("bliss.h5", data.bliss), 1.7)
+    yield "nxtoascii", lambda: _nxtoascii(setting, "nxtoascii", setting.input("bliss.h5"), 1.7)
     yield (
         "nxtoascii-columns",
         lambda: _nxtoascii(
             setting,
             "nxtoascii-columns",
-            setting.input("bliss.h5", data.bliss),
+            setting.input("bliss.h5"),
             1.5,
             "--only_columns",
             "--columns",
@@ -83,7 +90,7 @@ def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
             "counter02",
         ),
     )
-    yield "nxtoascii-large", lambda: _nxtoascii(setting, "nxtoascii-large", setting.input("scan.h5", data.scan), 8)
+    yield "nxtoascii-large", lambda: _nxtoascii(setting, "nxtoascii-large", setting.input("scan.h5"), 8)
     if setting.corpus is not None:
         foil = str(setting.corpus / "bliss" / "Fe_foil_0001" / "Fe_foil_0001.h5")
         yield "fe-foil", lambda: _nxtoascii(setting, "fe-foil", foil, 1.7)
@@ -113,7 +120,7 @@ def _nxtoascii(setting: Setting, name: str, source: str, goal: float, *options: 
 
 
 def _to_csv(setting: Setting, peer: str, goal: float) -> Case:
-    source = setting.input("table.h5", data.table)
+    source = setting.input("table.h5")
     return Case(
         f"csv-from-hdf5-{peer}",
         [ours("nxconvert"), "convert", source, "out.csv"],
@@ -125,7 +132,7 @@ def _to_csv(setting: Setting, peer: str, goal: float) -> Case:
 
 
 def _from_csv(setting: Setting, peer: str, goal: float) -> Case:
-    source = setting.input("table.csv", data.text)
+    source = setting.input("table.csv")
     return Case(
         f"hdf5-from-csv-{peer}",
         [ours("nxconvert"), "convert", source, "out.h5"],
@@ -136,7 +143,7 @@ def _from_csv(setting: Setting, peer: str, goal: float) -> Case:
 
 
 def _to_tiff(setting: Setting, compression: str, profile: str, goal: float) -> Case:
-    source = setting.input(f"frames-{compression}.h5", data.stack(compression))
+    source = setting.input(f"frames-{compression}.h5")
     output = "frames" if profile == "sequence" else "frames.tif"
     options = ["--to", "tiff", "--profile", "sequence"] if profile == "sequence" else []
     return Case(
@@ -149,7 +156,7 @@ def _to_tiff(setting: Setting, compression: str, profile: str, goal: float) -> C
 
 
 def _from_tiff(setting: Setting, compression: str, goal: float) -> Case:
-    source = setting.input("frames.tif", data.tiff_stack)
+    source = setting.input("frames.tif")
     return Case(
         f"hdf5-from-tiff-{compression}",
         [ours("nxconvert"), "convert", source, "out.h5", "--compression", compression],

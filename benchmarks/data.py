@@ -1,7 +1,8 @@
-"""The inputs of the benchmarks: made once, always the same."""
+"""The inputs of the benchmarks: made once, always the same, by ``python data.py KIND FILE``."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,16 +11,6 @@ import numpy as np
 
 FRAMES, EDGE = 100, 2048
 POINTS, COUNTERS = 1_000_000, 12
-
-
-def once(path: Path, make: Callable[[Path], None]) -> Path:
-    """Make a file if it is not there yet."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        make(part)
-        part.replace(path)
-    return path
 
 
 def frame(number: int) -> np.ndarray:
@@ -126,3 +117,18 @@ def text(path: Path) -> None:
     columns = [np.arange(POINTS) * 1e-3, *(rng.normal(0.0, 1e3, POINTS) for _ in range(1, COUNTERS))]
     names = ",".join(["x", *(f"c{i:02d}" for i in range(1, COUNTERS))])
     np.savetxt(path, np.column_stack(columns), fmt="%.17g", delimiter=",", header=names, comments="")
+
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    "frames-none.h5": stack("none"),
+    "frames-gzip.h5": stack("gzip"),
+    "frames-bitshuffle-lz4.h5": stack("bitshuffle-lz4"),
+    "frames.tif": tiff_stack,
+    "bliss.h5": bliss,
+    "scan.h5": scan,
+    "table.h5": table,
+    "table.csv": text,
+}
+
+if __name__ == "__main__":
+    KINDS[sys.argv[1]](Path(sys.argv[2]))
