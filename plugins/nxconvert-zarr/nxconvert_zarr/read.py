@@ -271,7 +271,8 @@ class ZarrDataset(_ZarrNode, Dataset):
 
     @property
     def _stored(self) -> np.dtype[Any]:
-        return np.dtype(self.node.dtype)
+        stored: np.dtype[Any] = np.dtype(self.node.dtype)
+        return stored
 
     @property
     def dtype(self) -> np.dtype[Any]:
