@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nxconvert import registry
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Format
 from nxconvert.location import Location, safe_name
@@ -42,7 +43,7 @@ def _expanded(place: Location) -> Iterator[Location]:
     if place.is_stream or place.path.is_file():
         yield place
         return
-    if place.path.is_dir() and not _is_store(place.path):
+    if place.path.is_dir() and not _is_store(place):
         names = [p for p in place.path.iterdir() if p.is_file() and not p.name.startswith(".")]
         if not names:
             raise InputError(f"the folder {place.file} holds no file")
@@ -59,8 +60,11 @@ def _expanded(place: Location) -> Iterator[Location]:
     yield place
 
 
-def _is_store(path: Path) -> bool:
+def _is_store(place: Location) -> bool:
     """Tell whether a folder is one thing, such as a Zarr store, and not a collection of files."""
+    path = place.path
+    if any(f.sniff(registry.head(place)) == 2 for f in registry.formats().values()):
+        return True
     return bool(path.suffix) or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 

@@ -15,7 +15,17 @@ COMPRESSIONS = ("none", "deflate", "zlib", "gzip", "lzw", "zstd", "packbits", "l
 
 
 def sniff(head: Head) -> int:
-    """Tell by the header; a MarCCD image is a TIFF too, and its own format may claim it."""
+    """Tell by the header; a MarCCD image is a TIFF too, and its own format may claim it.
+
+    A folder is one input when it is a sequence that was written here.
+    """
+    if head.path is not None and not head.start and head.path.is_dir():
+        first = min((p for p in head.path.iterdir() if p.suffix == ".tif" and p.is_file()), default=None)
+        if first is None:
+            return 0
+        with first.open("rb") as file:
+            start = file.read(65536)
+        return 2 if start[:2] == b"II" and b'{"' in start and b'"frames":' in start else 0
     if head.start[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return 0
     return 1 if head.start[1028:1031] == b"MMX" else 2
@@ -23,6 +33,10 @@ def sniff(head: Head) -> int:
 
 def open_records(location: Location, policy: Policy, report: Report) -> Records:
     """Open a TIFF file."""
+    if location.path.is_dir():
+        from nxconvert.formats.tiff.sequence import SequenceRecords
+
+        return SequenceRecords(location, policy, report)
     from nxconvert.formats.tiff.read import TiffRecords
 
     return TiffRecords(location, policy, report)

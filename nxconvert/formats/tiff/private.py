@@ -35,6 +35,8 @@ def unpacked(value: Any, dtype: np.dtype[Any], where: str) -> np.ndarray[Any, An
     InputError
         When it is damaged.
     """
+    if isinstance(value, np.ndarray):
+        return value
     try:
         if isinstance(value, Mapping):
             raw = zlib.decompress(base64.b64decode(value["zlib"], validate=True))

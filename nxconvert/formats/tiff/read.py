@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from nxconvert import memo
-from nxconvert.array import Values, named_type
+from nxconvert.array import Array, Values, named_type
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Policy, Records, Report
 from nxconvert.formats.tiff import private
@@ -25,12 +26,63 @@ from nxconvert.formats.tiff.tags import (
     imagej_metadata,
     tag_fields,
 )
-from nxconvert.record import Field, Record, Role
+from nxconvert.record import Field, Record, Role, by_name
 
 FRAME = "data"
 """The name of the frames of a file that does not say it."""
 
 Member = tuple[Page, Coding, int]
+
+
+class Stored(Protocol):
+    """Frames as they are stored, whose items may be given another shape of the same size."""
+
+    def shaped(self, item: tuple[int, ...]) -> Array: ...
+
+
+def key_of(known: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the key that a memo carries."""
+    key = known.get("key", {})
+    return key if isinstance(key, dict) else {}
+
+
+def described(known: Mapping[str, Any], about: Mapping[str, Any], frames: Stored, source: str) -> Record:
+    """Return the record that a memo describes.
+
+    Parameters
+    ----------
+    known
+        The memo.
+    about
+        Its part that is of TIFF alone: the columns' values and which are missing.
+    frames
+        The frames as they are stored.
+    source
+        The file.
+
+    Raises
+    ------
+    InputError
+        When the memo is damaged.
+    """
+    try:
+        columns, name = known["columns"], about["frames"]
+        stored = frames.shaped(tuple(int(n) for n in columns[name]["item"]))
+        fields = memo.header_fields(known, source)
+        for column, facts in columns.items():
+            where = f"{source}::{column}"
+            dtype = named_type(facts["dtype"])
+            values = (
+                private.frames_as_before(stored, facts, name)
+                if column == name
+                else Values(private.unpacked(about["values"][column], dtype, where), dtype)
+            )
+            mask = private.mask_of(about.get("missing", {}).get(column), values.shape[0])
+            fields.append(Field(column, values, per_row=True, mask=mask, source=where, **memo.about(facts)))
+        mapping, grid = str(known.get("mapping", "")), known.get("grid")
+        return Record(key_of(known), by_name(fields), source=source, mapping=mapping, grid=grid)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{source}: the description in its header is damaged: {error!r}") from None
 
 
 class TiffRecords(Records):
@@ -63,18 +115,16 @@ class TiffRecords(Records):
     def _key(self, members: list[Member]) -> Mapping[str, str]:
         if len(self.groups) > 1:
             return {"pages": _ranges([page.name for page, _, _ in members])}
-        known = self._memo(members[0][0])
-        key = known.get("key", {}) if known else {}
-        return key if isinstance(key, dict) else {}
+        return key_of(self.memo(members[0][0]) or {})
 
     def __iter__(self) -> Iterator[Record]:
         self._note_ome()
         for members in self.groups.values():
-            known = self._memo(members[0][0])
+            known = self.memo(members[0][0])
             record = self._own(known, members) if known is not None else None
             yield record if record is not None else self._foreign(members)
 
-    def _memo(self, page: Page) -> dict[str, Any] | None:
+    def memo(self, page: Page) -> dict[str, Any] | None:
         """Return the memo that a page carries, in its description or in ImageJ's information."""
         text = self.structure.text(page, DESCRIPTION)
         if text.startswith("{"):
@@ -89,7 +139,7 @@ class TiffRecords(Records):
         parts = imagej_metadata(self.structure, page).get("info", [])
         return parts[0].decode("utf-16-le" if self.structure.order == "<" else "utf-16-be", "replace") if parts else ""
 
-    def _frames(self, members: list[Member]) -> Frames:
+    def frames(self, members: list[Member]) -> Frames:
         starts = np.array([start for _, _, start in members], np.int64)
         pages = [(page, coding) for page, coding, _ in members]
         if len(members) == 1 and len(self.structure.pages) == 1 and starts[0] >= 0:
@@ -114,40 +164,19 @@ class TiffRecords(Records):
 
     def _own(self, known: Mapping[str, Any], members: list[Member]) -> Record | None:
         """Return the record that a memo describes; None when the file's frames are no longer those."""
-        frames = self._frames(members)
-        source = str(self.path)
-        try:
-            about, columns = known[private.KEY], known.get("columns", {})
-            name = about["frames"]
-            row = about.get("row")
-            if len(self.groups) > 1 or about["n"] != frames.shape[0] or name not in columns:
-                self.report.notice(f"{source}: its frames were changed by another program; they are read without names")
-                return None
-            frames = frames.shaped(tuple(int(n) for n in columns[name]["item"]))
-            fields = memo.header_fields(known, source)
-            for column, described in columns.items():
-                values = private.frames_as_before(frames, described, name) if column == name else None
-                fields.append(self._column(column, described, about, values))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"{source}: the description in its header is damaged: {error!r}") from None
-        own = OWN | {IMAGEJ_DATA}
-        fields += tag_fields(self.structure, [page for page, _, _ in members], self.report, own)
-        key = self._key(members)
-        grid = known.get("grid") if row is None else None
-        return Record(key, {f.name: f for f in fields}, source=source, mapping=str(known.get("mapping", "")), grid=grid)
-
-    def _column(self, name: str, described: Mapping[str, Any], about: Mapping[str, Any], frames: Any) -> Field:
-        where = f"{self.path}::{name}"
-        values = frames
-        if values is None:
-            dtype = named_type(described["dtype"])
-            values = Values(private.unpacked(about["values"][name], dtype, where), dtype)
-        mask = private.mask_of(about.get("missing", {}).get(name), values.shape[0])
-        return Field(name, values, per_row=True, mask=mask, source=where, **memo.about(described))
+        frames = self.frames(members)
+        if len(self.groups) > 1 or known[private.KEY].get("n") != frames.shape[0]:
+            self.report.notice(f"{self.path}: its frames were changed by another program; they are read without names")
+            return None
+        record = described(known, known[private.KEY], frames, str(self.path))
+        tags = tag_fields(self.structure, [page for page, _, _ in members], self.report, OWN | {IMAGEJ_DATA})
+        if "row" in known[private.KEY]:
+            record = replace(record, grid=None)  # it is but one of the grid's points
+        return record.with_fields([*record.fields.values(), *tags])
 
     def _foreign(self, members: list[Member]) -> Record:
         source = str(self.path)
-        frames = self._frames(members)
+        frames = self.frames(members)
         layout = members[0][1].layout
         said = {"rgb": "rgb-image", "rgba": "rgba-image"}.get(layout.colour, "image")
         pages = [page for page, _, _ in members]

@@ -51,6 +51,14 @@ def made(
     return kinds[profile](path, report, method, cast, range)
 
 
+def line(known: dict[str, Any]) -> str:
+    """Return a memo as a description of one line.
+
+    tifffile takes any description that has ``"shape":`` in it for its own, and fails; so a blank stands between.
+    """
+    return memo.dumps(known).replace('"shape":', '"shape" :')
+
+
 def to_disk(handle: int) -> None:
     """Flush an open file's data to its disk; where this takes a call of its own that is cheap."""
     if hasattr(os, "fdatasync"):
@@ -194,8 +202,7 @@ class StackSink(TiffSink):
 
     def description(self) -> list[encode.Entry]:
         """Return the tags of the first page alone: the memo, and what viewers show."""
-        text = memo.dumps(self.memo())
-        return [encode.text(270, text), *self.frames.resolution(0.01, 3), *self.frames.provenance()]
+        return [encode.text(270, line(self.memo())), *self.frames.resolution(0.01, 3), *self.frames.provenance()]
 
     def memo(self) -> dict[str, Any]:
         """Return the complete memo."""
@@ -285,7 +292,7 @@ class ImagejSink(StackSink):
             lines += [f"min={self.low}", f"max={self.high}"]
         text = self.memo()
         known = [f"{k} = {text[k]}" for k in ("title", "frames", "units") if text.get(k)]
-        info = "\n".join([*known, memo.dumps(text)]) + "\n"
+        info = "\n".join([*known, line(text)]) + "\n"
         tags = [encode.text(270, "\n".join(lines) + "\n"), *encode.imagej_entries(info)]
         return [*tags, *resolution, *self.frames.provenance()]
 
@@ -316,7 +323,7 @@ class SequenceSink(TiffSink):
             values = {n: private.packed(v[0][i : i + 1]) for n, v in self.columns.items()}
             gone = {n: [0] for n, rows in self.missing.items() if row in rows}
             about = {"n": 1, "row": row, "rows": self.frames.rows, "values": values, "missing": gone}
-            text = memo.dumps(self.head | {private.KEY: self.head[private.KEY] | about})
+            text = line(self.head | {private.KEY: self.head[private.KEY] | about})
             name = f"{self.stem}_{row:0{self.digits}d}.tif"
             self.pending.append(self.pool.submit(self._file, self.path / name, frame, text))
 
