@@ -117,7 +117,7 @@ def convert(inputs: Sequence[str], output: str, plan: Plan = Plan(), report: Rep
 def _convert(places: list[Location], target: Location, format: Format, plan: Plan, report: Report) -> None:
     if not target.is_stream and any(p.path.exists() and _same_file(p.path, target.path) for p in places):
         raise UsageError(f"{target} is an input too", "inputs are never changed; choose another name")
-    with Publisher(overwrite=plan.overwrite) as publisher:
+    with Publisher(overwrite=plan.overwrite, adding=bool(plan.options.get("append"))) as publisher:
         if format.holds.tree:
             _into_tree(places, target, format, plan, publisher, report)
         else:
@@ -136,6 +136,8 @@ def _check_options(plan: Plan, format: Format) -> None:
         if name not in known and name not in reading:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} means nothing for {format.title}", f"leave {option} out")
+    if plan.overwrite and plan.options.get("append"):
+        raise UsageError("--append and --overwrite exclude each other", "leave one of them out")
 
 
 def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
@@ -307,6 +309,7 @@ class _IntoFiles:
         self.format = names.format
         self.many = self.format.holds.records is None
         self.open: dict[Path, RecordSink] = {}
+        self.given_up: set[Path] = set()
         self.counts: dict[Location, int] = {}
 
     def convert(self, places: list[Location]) -> None:
@@ -442,6 +445,8 @@ class _IntoFiles:
         return written
 
     def _write(self, record: Record, path: Path) -> None:
+        if path in self.given_up:
+            return  # a file of many records is written whole or not at all
         sink = self.open.get(path)
         if sink is None:
             self._check_folder(path)
@@ -455,6 +460,7 @@ class _IntoFiles:
         try:
             record_to_sink(record, sink, self.plan.policy.memory // 4, self.report.moved)
         except BaseException:
+            self.given_up.add(path)
             self.open.pop(path).abort()
             self.publisher.discard(path)
             raise

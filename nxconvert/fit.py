@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from nxconvert import grid
-from nxconvert.array import Lazy, is_text
+from nxconvert.array import Lazy, is_number, is_text
 from nxconvert.errors import Loss
 from nxconvert.format import Holds, Report
 from nxconvert.record import Field, Record, Role
@@ -49,13 +49,19 @@ def fit(
     """
     if holds.min_item_rank:
         return _stacks(record, holds, report)
-    return _tables(record, report, include, matrix=matrix)
+    return _tables(record, holds, report, include, matrix=matrix)
 
 
-def _tables(record: Record, report: Report, include: Sequence[str], *, matrix: bool) -> list[Fitted]:
+def _tables(record: Record, holds: Holds, report: Report, include: Sequence[str], *, matrix: bool) -> list[Fitted]:
     wanted = [f for f in record.columns if any(fnmatchcase(f.name, p) for p in include)]
     table = record if record.grid else _laid_out(record, matrix=matrix)
-    columns = [f for f in table.columns if not f.item_shape or (matrix and len(f.item_shape) == 1 and not _apart(f))]
+    columns = [
+        f
+        for f in table.columns
+        if not f.item_shape
+        or (matrix and len(f.item_shape) == 1 and not _apart(f))
+        or (len(f.item_shape) <= holds.item_rank and is_number(f.dtype) and not f.is_image)
+    ]
     left = [f for f in table.columns if f not in columns and f.name not in {w.name for w in wanted}]
     if left:
         report.notice(

@@ -39,6 +39,7 @@ def run(
     allow_missing: o.AllowMissing = False,
     allow_external_raw: o.AllowRaw = False,
     overwrite: o.Overwrite = False,
+    append: o.Append = False,
     dry_run: o.DryRun = False,
     strict: o.Strict = False,
     json: o.Json = False,
@@ -71,6 +72,7 @@ def run(
         options=o.stated(
             dialect=dialect,
             float_format=float_format,
+            append=append or None,
             profile=profile,
             cast=cast,
             range=range,

@@ -57,6 +57,7 @@ def run(
     allow_missing: o.AllowMissing = False,
     allow_external_raw: o.AllowRaw = False,
     overwrite: o.Overwrite = False,
+    append: o.Append = False,
     dry_run: o.DryRun = False,
     strict: o.Strict = False,
     json: o.Json = False,
@@ -83,7 +84,7 @@ def run(
         name=name,
         overwrite=overwrite,
         dry_run=dry_run,
-        options=o.stated(dialect=dialect, float_format=float_format),
+        options=o.stated(dialect=dialect, float_format=float_format, append=append or None),
     )
     return run_plan(files, outdir.rstrip("/\\") + "/", plan, strict=strict, json=json, quiet=quiet)
 

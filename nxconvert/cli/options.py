@@ -40,6 +40,9 @@ AllowRoot = Annotated[
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on when linked files are missing, and say so.")]
 AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read HDF5 values that lie raw in another file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Append = Annotated[
+    bool, typer.Option("--append", help="Add scans to an existing SPEC file; those it has already are skipped.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

@@ -25,10 +25,12 @@ class Publisher:
     ----------
     overwrite
         Whether outputs that exist are replaced; otherwise they are refused, before anything is written.
+    adding
+        Whether an output that exists is added to: what is written begins as a copy of it.
     """
 
-    def __init__(self, *, overwrite: bool = False) -> None:
-        self.overwrite = overwrite
+    def __init__(self, *, overwrite: bool = False, adding: bool = False) -> None:
+        self.overwrite, self.adding = overwrite, adding
         self._taken: dict[str, str] = {}
         self._written: set[str] = set()
         self._parts: dict[Path, Path] = {}
@@ -62,7 +64,7 @@ class Publisher:
         self._taken[folded] = what
         if again:
             self._written.add(folded)
-        if path.exists() and not self.overwrite:
+        if path.exists() and not (self.overwrite or self.adding):
             raise UsageError(f"{path} exists already", "choose another name, or add --overwrite")
 
     def clash(self, path: Path, what: str) -> NoReturn:
@@ -85,7 +87,7 @@ class Publisher:
         Raises
         ------
         OutputError
-            When its folder cannot be made.
+            When its folder cannot be made, or a file that is added to cannot be copied.
         """
         if str(path) == "-":
             part = Path(tempfile.mkstemp(prefix="nxconvert-")[1])
@@ -97,6 +99,11 @@ class Publisher:
             raise OutputError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._parts[path] = part
+        if self.adding and path.is_file():
+            try:
+                shutil.copyfile(path, part)
+            except OSError as error:
+                raise OutputError(f"{path} cannot be copied, to add to it: {error.strerror}") from None
         return part
 
     def publish(self, path: Path) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import as_array
+from nxconvert.array import as_array, is_text
 from nxconvert.errors import InputError
+from nxconvert.formats.spec import lines
 
 Column = np.ndarray[Any, Any]
 
 
 def columns(text: bytes, dtypes: Sequence[np.dtype[Any]], rows: int) -> list[Column] | None:
     """Read rows that all have as many numbers as there are columns; None when they need more care."""
+    if any(is_text(d) for d in dtypes):
+        return None
     plain = [_plain(d) for d in dtypes]
     if not rows or any(d.itemsize > 8 for d in plain) or b"_" in text:
         return None
@@ -65,6 +68,8 @@ def column(cells: Sequence[bytes], there: Sequence[bool], dtype: np.dtype[Any], 
     InputError
         When a cell is no number, or none of the dtype.
     """
+    if is_text(dtype):
+        return as_array([lines.decoded(c) if t else "" for c, t in zip(cells, there, strict=True)], dtype)
     out = np.zeros(len(cells), _plain(dtype))
     for i, cell in enumerate(cells):
         if there[i]:
@@ -74,6 +79,15 @@ def column(cells: Sequence[bytes], there: Sequence[bool], dtype: np.dtype[Any], 
                 text = cell[:40].decode("ascii", "backslashreplace")
                 raise InputError(f"{where}: {text!r} in row {first + i + 1} is no {out.dtype.name}") from None
     return as_array(out.astype(dtype), dtype)
+
+
+def is_number(cell: bytes) -> bool:
+    """Tell whether a cell is a number."""
+    try:
+        number(cell, np.dtype(np.float64))
+    except ValueError:
+        return False
+    return True
 
 
 def number(cell: bytes, dtype: np.dtype[Any]) -> Any:

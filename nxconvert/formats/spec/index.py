@@ -12,6 +12,7 @@ from nxconvert.formats.spec import lines
 
 PIECE = 4 << 20
 _MARK = re.compile(rb"\n#([SFE])(?=[ \t\r\n])")
+_NUMERIC = b"0123456789+-.eE \t\r"
 _SPECTRUM = re.compile(rb"@([A-Za-z]*\d*)(?:[ \t\\]|$)")
 
 
@@ -82,6 +83,8 @@ class Scan:
         Its control lines.
     starts, stops, counts
         Of each row: where it is, and how many numbers it has.
+    odd
+        The rows with anything but plain numbers: words, infinities, NaN.
     spectra
         By detector: its letter, and how manieth of that letter in a row it is.
     ended
@@ -92,6 +95,7 @@ class Scan:
     starts: array[int] = field(default_factory=lambda: array("q"))
     stops: array[int] = field(default_factory=lambda: array("q"))
     counts: array[int] = field(default_factory=lambda: array("q"))
+    odd: array[int] = field(default_factory=lambda: array("q"))
     spectra: dict[tuple[str, int], Spectra] = field(default_factory=dict)
     ended: bool = True
 
@@ -145,6 +149,8 @@ def scan_of(file: BinaryIO, part: Part, ended: bool = True) -> Scan:
                 scan.stops.append(stop)
                 scan.counts.append(count)
                 seen.clear()
+            if line.translate(None, _NUMERIC):
+                scan.odd.append(len(scan.starts) - 1)
     return scan
 
 

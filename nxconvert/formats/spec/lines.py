@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,12 @@ Controls = dict[str, list[str]]
 
 MEMO = "nxconvert {"
 """How the comment that is our memo begins."""
+
+MORE = "nxconvert+ "
+"""How a comment begins that goes on with it."""
+
+LONGEST = 4000
+"""Characters of a line of the memo: PyMca and silx crash on header lines of more than 8,191."""
 
 PER_LINE = 8
 """Motors on a line, as SPEC writes them."""
@@ -50,6 +57,23 @@ def collect(lines: Iterable[str]) -> Controls:
         key, value = control(line)
         out.setdefault(key, []).append(value)
     return out
+
+
+def memo_lines(text: str) -> list[str]:
+    """Write a memo as comments that are not too long; a space at the end of one is escaped, for readers strip it."""
+    text = text.removeprefix("{")
+    pieces = [text[i : i + LONGEST] for i in range(0, len(text), LONGEST)]
+    ended = [p[:-1] + "\\u0020" if p.endswith(" ") else p for p in pieces]
+    return [f"#C {MORE if i else MEMO}{piece}" for i, piece in enumerate(ended)]
+
+
+def memo_text(comments: Sequence[str]) -> str:
+    """Return the memo that comments carry; an empty text when they carry none."""
+    for i, comment in enumerate(comments):
+        if comment.startswith(MEMO):
+            more = itertools.takewhile(lambda c: c.startswith(MORE), comments[i + 1 :])
+            return comment.removeprefix("nxconvert ") + "".join(c.removeprefix(MORE) for c in more)
+    return ""
 
 
 # Labels
@@ -158,7 +182,7 @@ def header_fields(
         out[name] = Field(name, values, source=source)
 
     dates = scan.get("D", [])
-    comments = [c for c in scan.get("C", []) if not c.startswith(MEMO)]
+    comments = [c for c in scan.get("C", []) if not c.startswith((MEMO, MORE))]
     if title := re.sub(r"^\s*\d+(?:\.\d+)?(?:\s+|$)", "", scan.get("S", [""])[0]).strip():
         add("title", title)
     if dates:

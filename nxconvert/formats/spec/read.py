@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nxconvert import memo
-from nxconvert.array import Box, Lazy, Values, named_type
+from nxconvert.array import TEXT, Box, Lazy, Values, named_type
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Records, Report
 from nxconvert.formats.spec import cells, index, lines
@@ -30,6 +30,9 @@ MANY = 1 << 24
 FLOAT = np.dtype(np.float64)
 _NUMBER = re.compile(r"\s*(\d{1,18})(?:\.(\d{1,18}))?(?:\s|$)")
 _KEY = '{"nxconvert":1,"key":'
+_NOTHING = {b"None", b"none", b"null", b"NULL", b"NA", b"N/A", b"--", b"-"}
+"""Words that stand for a missing value."""
+
 _OURS = ("spec/@MCA", "spec/@CHANN")
 
 
@@ -164,6 +167,7 @@ def _numbers(text: str) -> tuple[int, int]:
 
 def _said_key(text: str) -> dict[str, str] | None:
     """Return the key that a memo in these lines gives, an empty one when it gives none; None without a memo."""
+    text = text.replace("\r\n", "\n").replace(f"\n#C {lines.MORE}", "")
     at = text.find(f"\n#C {lines.MEMO}")
     if at < 0:
         return None
@@ -203,13 +207,10 @@ class _Reader:
         self._kept: tuple[int, int, list[np.ndarray[Any, Any]]] | None = None
 
     def _memo(self) -> dict[str, Any]:
-        for comment in self.scan.controls.get("C", []):
-            if comment.startswith(lines.MEMO):
-                try:
-                    return memo.loads(comment.removeprefix("nxconvert ")) or {}
-                except InputError as error:
-                    raise InputError(f"{self.source}: {error}", error.tip) from None
-        return {}
+        try:
+            return memo.loads(lines.memo_text(self.scan.controls.get("C", []))) or {}
+        except InputError as error:
+            raise InputError(f"{self.source}: {error}", error.tip) from None
 
     def record(self) -> Record:
         """Make the record.
@@ -241,6 +242,8 @@ class _Reader:
             gone = counts <= i
             _fill(gone, about)
             self.columns.append(_Column(name, dtype, gone, about))
+        if not known:
+            self._look_at_words()
         self._tell_of_short_rows(counts, len(names))
         fields = [self._scalar(i, c, rows) for i, c in enumerate(self.columns)]
         fields += self._spectra(rows, {f.name for f in [*header, *fields]})
@@ -323,6 +326,23 @@ class _Reader:
         elif counts and len(labels) > width:
             self._notice(f"#L names {len(labels)} columns, rows have {width}: the last names have no values")
         return labels
+
+    def _look_at_words(self) -> None:
+        """Take ``None`` as a missing value, and a column with any other word as one of text."""
+        scan = self.scan
+        words: dict[int, set[bytes]] = {}
+        for row in dict.fromkeys(scan.odd):
+            for i, cell in enumerate(self._piece(scan.starts[row], scan.stops[row]).split()):
+                if i < len(self.columns) and not cells.is_number(cell):
+                    words.setdefault(i, set()).add(cell)
+                    self.columns[i].gone[row] |= cell in _NOTHING
+        for i in sorted(words):
+            column = self.columns[i]
+            if words[i] - _NOTHING:
+                column.dtype = TEXT
+                self._notice(f"the column {column.name} holds words, e.g. {lines.decoded(min(words[i] - _NOTHING))!r}")
+            else:
+                self._notice(f"{column.name}: {lines.decoded(min(words[i]))} is taken as a missing value")
 
     def _scalar(self, number: int, column: _Column, rows: int) -> Field:
         length = min(rows, int(column.about["length"])) if "length" in column.about else rows

@@ -65,12 +65,12 @@ class SpecSink(RecordSink):
         self.counts: dict[int, int] = {}
         self.motors: list[str] | None = None
         self.skipping = False
-        self.source, self.odd = "", 0
+        self.source = ""
+        self.odd: dict[str, int] = {}
         self.columns: list[Field] = []
         self.spectra: list[tuple[bytes, Field]] = []
-        lead = self._look(path) if append and path.is_file() and path.stat().st_size else b""
-        self.file = path.open("ab" if lead else "wb")
-        self._put(lead)
+        self.lead = self._look(path) if append and path.is_file() and path.stat().st_size else b""
+        self.file = path.open("ab" if self.lead else "wb")
 
     def _look(self, path: Path) -> bytes:
         """Learn which scans a file has; return what must stand between them and the next."""
@@ -92,7 +92,9 @@ class SpecSink(RecordSink):
         self.skipping = self._has(record)
         if self.skipping:
             return
-        self.source, self.odd = record.source, 0
+        self.source = record.source
+        self._put(self.lead)
+        self.lead = b""
         record = record.with_fields({f.name: f for f in record.fields.values() if not f.per_row or self._holds(f)})
         self.columns = [f for f in record.columns if not f.item_shape]
         self.spectra = [(tag(i), f) for i, f in enumerate(f for f in record.columns if f.item_shape)]
@@ -120,7 +122,7 @@ class SpecSink(RecordSink):
         self._say(
             [
                 *first,
-                f"#C nxconvert {memo.dumps(known)}",
+                *lines.memo_lines(memo.dumps(known)),
                 *rest,
                 *self._spectra_lines(record),
                 f"#N {len(labels)}",
@@ -182,7 +184,7 @@ class SpecSink(RecordSink):
         text = b""
         if columns:
             text = self._numbers(columns, block.rows)
-            self.odd += text.count(b"nan")
+            self.odd[self.source] = self.odd.get(self.source, 0) + text.count(b"nan")
         if self.spectra:
             text = self._with_spectra(text, block)
         self._put(text)
@@ -209,12 +211,13 @@ class SpecSink(RecordSink):
         return b"".join(line + b"\n" for row in rows for line in row)
 
     def end(self) -> None:
-        if not self.skipping and self.odd:
-            self.report.notice(
-                f"{self.source}: {self.odd:,} cells without a value are written as nan, which PyMca and silx read as 0"
-            )
+        """Nothing is known late."""
 
     def _say(self, text: list[str]) -> None:
+        if long := [line[:2] for line in text if len(line) > 2 * lines.LONGEST]:
+            self.report.notice(
+                f"{self.source}: {long[0]} has more than 8,000 characters, which PyMca and silx cannot read"
+            )
         self._put("".join(f"{_one_line(line)}\n" for line in text).encode("utf-8", "surrogateescape"))
 
     def _put(self, data: bytes) -> None:
@@ -224,6 +227,13 @@ class SpecSink(RecordSink):
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
+        odd = {source: n for source, n in self.odd.items() if n}
+        if odd:
+            first = next(iter(odd))
+            where = first if len(odd) == 1 else f"{first} and {len(odd) - 1} more scans"
+            self.report.notice(
+                f"{where}: {sum(odd.values()):,} cells are written as nan, which PyMca and silx read as 0"
+            )
         try:
             self.file.close()
         except OSError as error:
@@ -259,8 +269,8 @@ def _extras(record: Record) -> list[str]:
     out: list[str] = []
     for f in record.header:
         text = text_of(record, f.name)
-        if f.name == "comment" and text and not text.startswith(lines.MEMO):
-            out += [f"#C {line}".rstrip() for line in text.split("\n")]
+        if f.name == "comment" and text:
+            out += [f"#C {t}".rstrip() for t in text.split("\n") if not t.startswith((lines.MEMO, lines.MORE))]
         elif type_name(f.dtype) == "str" and not f.values.ndim:
             out += lines.own_lines(f.name, text)
     return out
