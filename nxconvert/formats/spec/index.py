@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from nxconvert.formats.spec import lines
+from nxconvert.numerals import decoded
 
 PIECE = 4 << 20
 _MARK = re.compile(rb"\n#([SFE])(?=[ \t\r\n])")
@@ -125,7 +126,7 @@ def scan_of(file: BinaryIO, part: Part, ended: bool = True) -> Scan:
             going = going if line.rstrip().endswith(b"\\") else None
         elif line.startswith(b"#"):
             if ended or stop < part.stop:
-                key, value = lines.control(lines.decoded(line))
+                key, value = lines.control(decoded(line))
                 scan.controls.setdefault(key, []).append(value)
                 wrapped = _width_of_wrapped(value) if key == "N" else wrapped
         elif line.startswith(b"@") and (found := _SPECTRUM.match(line)):

@@ -36,14 +36,6 @@ _OWN = {"S", "D", "C", "N", "L", "F", "E"}
 """Keys of scan lines that do not become a field of their own name."""
 
 
-def decoded(line: bytes) -> str:
-    """Decode a line: UTF-8, or else latin-1 as older files are."""
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
 def control(line: str) -> tuple[str, str]:
     """Split a line that begins with ``#`` into key and value; the key is empty when there is none."""
     found = _CONTROL.match(line)

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nxconvert import memo
+from nxconvert import memo, numerals
 from nxconvert.array import TEXT, Box, Lazy, Values, named_type
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Records, Report
-from nxconvert.formats.spec import cells, index, lines
+from nxconvert.formats.spec import index, lines
 from nxconvert.record import Field, Record, Role, plain
 
 HEAD = 64 << 10
@@ -91,7 +91,7 @@ class SpecRecords(Records):
         strays = 0
         for _, line in index.text_lines(self.file, part.start, part.stop):
             if line.startswith(b"#"):
-                found.append(lines.decoded(line))
+                found.append(numerals.decoded(line))
             elif line.strip():
                 strays += 1
         if strays:
@@ -333,16 +333,19 @@ class _Reader:
         words: dict[int, set[bytes]] = {}
         for row in dict.fromkeys(scan.odd):
             for i, cell in enumerate(self._piece(scan.starts[row], scan.stops[row]).split()):
-                if i < len(self.columns) and not cells.is_number(cell):
+                if i < len(self.columns) and not numerals.is_number(cell):
                     words.setdefault(i, set()).add(cell)
                     self.columns[i].gone[row] |= cell in _NOTHING
         for i in sorted(words):
             column = self.columns[i]
             if words[i] - _NOTHING:
+                word = numerals.decoded(min(words[i] - _NOTHING))
                 column.dtype = TEXT
-                self._notice(f"the column {column.name} holds words, e.g. {lines.decoded(min(words[i] - _NOTHING))!r}")
+                self._notice(
+                    f"the column {column.name} holds words, e.g. {numerals.decoded(min(words[i] - _NOTHING))!r}"
+                )
             else:
-                self._notice(f"{column.name}: {lines.decoded(min(words[i]))} is taken as a missing value")
+                self._notice(f"{column.name}: {numerals.decoded(min(words[i]))} is taken as a missing value")
 
     def _scalar(self, number: int, column: _Column, rows: int) -> Field:
         length = min(rows, int(column.about["length"])) if "length" in column.about else rows
@@ -382,7 +385,7 @@ class _Reader:
         text = self._row_text(start, stop)
         full = all(n == width for n in scan.counts[start:stop])
         if full and not any(c.gone[start:stop].any() for c in self.columns if c.dtype.kind != "f"):
-            found = cells.columns(b"\n".join(text), [c.dtype for c in self.columns], stop - start)
+            found = numerals.columns(b"\n".join(text), [c.dtype for c in self.columns], stop - start)
             if found is not None:
                 return found
         split = [t.split() for t in text]
@@ -390,7 +393,7 @@ class _Reader:
         for i, c in enumerate(self.columns):
             there = ~c.gone[start:stop]
             cell = [s[i] if i < len(s) else b"" for s in split]
-            out.append(cells.column(cell, there.tolist(), c.dtype, f"{self.source}::{c.name}", start))
+            out.append(numerals.column(cell, there.tolist(), c.dtype, f"{self.source}::{c.name}", start))
         return out
 
     def _row_text(self, start: int, stop: int) -> list[bytes]:
@@ -457,8 +460,10 @@ class _Reader:
 
     def _channels(self, text: bytes, n: int, dtype: np.dtype[Any], label: str, row: int) -> np.ndarray[Any, Any]:
         words = text.replace(b"\\", b" ").split()
-        fast = cells.columns(b"\n".join(words), [dtype], n)
-        return fast[0] if fast is not None else cells.column(words, [True] * n, dtype, f"{label} of row {row + 1}", 0)
+        fast = numerals.columns(b"\n".join(words), [dtype], n)
+        return (
+            fast[0] if fast is not None else numerals.column(words, [True] * n, dtype, f"{label} of row {row + 1}", 0)
+        )
 
     # What is not as it should be
 

@@ -1,4 +1,4 @@
-"""Numbers of a SPEC file: text to columns."""
+"""Numbers written as text, read back exactly: whole rows at once where they are plain, else cell by cell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy as np
 
 from nxconvert.array import as_array, is_text
 from nxconvert.errors import InputError
-from nxconvert.formats.spec import lines
 
 Column = np.ndarray[Any, Any]
+
+
+def decoded(line: bytes) -> str:
+    """Decode a line: UTF-8, or else latin-1 as older files are."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def columns(text: bytes, dtypes: Sequence[np.dtype[Any]], rows: int) -> list[Column] | None:
@@ -69,7 +76,7 @@ def column(cells: Sequence[bytes], there: Sequence[bool], dtype: np.dtype[Any], 
         When a cell is no number, or none of the dtype.
     """
     if is_text(dtype):
-        return as_array([lines.decoded(c) if t else "" for c, t in zip(cells, there, strict=True)], dtype)
+        return as_array([decoded(c) if t else "" for c, t in zip(cells, there, strict=True)], dtype)
     out = np.zeros(len(cells), _plain(dtype))
     for i, cell in enumerate(cells):
         if there[i]:
