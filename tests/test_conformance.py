@@ -42,7 +42,25 @@ class _Hdf5(FormatConformance):
         return {"/entry/data": np.arange(12).reshape(3, 4), "/entry/title": "a scan"}
 
 
-HOOKS: dict[str, type[FormatConformance]] = {"csv": _Csv, "hdf5": _Hdf5}
+class _Tiff(FormatConformance):
+    def oracle(self, path: Path) -> Any:
+        import json
+
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            return {json.loads(file.pages[0].description)["frames"]: file.asarray()}
+
+    def foreign(self, path: Path) -> Any:
+        import numpy as np
+        import tifffile
+
+        frames = np.arange(60, dtype=">u2").reshape(3, 4, 5)
+        tifffile.imwrite(path, frames, photometric="minisblack", compression="zlib")
+        return {"data": frames}
+
+
+HOOKS: dict[str, type[FormatConformance]] = {"csv": _Csv, "hdf5": _Hdf5, "tiff": _Tiff}
 """What the kit must know of a format besides: another library, what its records must have."""
 
 for _format in registry.formats().values():
