@@ -218,3 +218,23 @@ def test_what_a_padded_chunk_holds_beyond_the_end_is_the_fill_value(tmp_path: Pa
         assert np.array_equal(made[:5, :, :410], values)
         assert (made[5] == 9).all()
         assert (made[:, :, 410:] == 9).all()
+
+
+@pytest.mark.parametrize("options", [{"compression": 32008, "compression_opts": (0, 2)}, {"compression": 32026}])
+@pytest.mark.parametrize("box", [None, (slice(1, 2),), (slice(1, 2), slice(3, 4))])
+def test_filters_of_hdf5plugin_are_read_in_a_fresh_process(tmp_path: Path, options: dict[str, Any], box: Any) -> None:
+    import subprocess
+    import sys
+
+    values = np.random.default_rng(1).poisson(30, (3, 400, 400)).astype("u2")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("d", data=values, chunks=(1, 400, 400), **options)
+    code = f"""
+import sys
+from nxconvert.format import Location, Policy, Report
+from nxconvert.formats.hdf5 import FORMAT
+values = FORMAT.open(Location.parse(sys.argv[1]), Policy(), Report()).root["d"].read({box!r})
+sys.stdout.buffer.write(values.tobytes())
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f.h5")], capture_output=True)
+    assert done.stdout == values[box or ()].tobytes(), done.stderr.decode()

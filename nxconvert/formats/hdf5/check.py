@@ -6,6 +6,8 @@ dataset names, both without a word. Here each source is looked at first.
 
 from __future__ import annotations
 
+import contextlib
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ from nxconvert.errors import InputError, PolicyError
 
 if TYPE_CHECKING:
     from nxconvert.formats.hdf5.read import H5Dataset
+
+OWN_FILTERS = 255
+"""HDF5's own filters have numbers up to this; the others are plugins."""
 
 
 def readable(dataset: H5Dataset) -> None:
@@ -34,7 +39,19 @@ def readable(dataset: H5Dataset) -> None:
     if layout == h5d.CONTIGUOUS and plist.get_external_count():
         raw_storage(dataset, [plist.get_external(i)[0] for i in range(plist.get_external_count())])
     elif layout == h5d.VIRTUAL:
+        register_filters()
         sources(dataset)
+    elif layout == h5d.CHUNKED and any(plist.get_filter(i)[0] > OWN_FILTERS for i in range(plist.get_nfilters())):
+        register_filters()
+
+
+def register_filters() -> None:
+    """Make the filters of hdf5plugin known to HDF5, if it is installed.
+
+    HDF5 would look for them in folders that the environment names, and run what it finds there.
+    """
+    with contextlib.suppress(ImportError):
+        import_module("hdf5plugin")
 
 
 def raw_storage(dataset: H5Dataset, names: list[bytes]) -> None:

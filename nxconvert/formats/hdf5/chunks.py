@@ -203,9 +203,10 @@ class Threaded:
         return self._buffers.pop() if self._buffers else np.empty(self._codec.room, np.uint8)
 
     def _worth(self, box: Box, values: Values) -> bool:
-        """Tell whether a box is large and spans several chunks."""
-        return values.nbytes >= 4 * SMALL and any(
-            s.start // c != (s.stop - 1) // c for s, c in zip(box, self._chunk, strict=True)
+        """Tell whether a box is large, and is much of the chunks that it touches."""
+        whole = 2 * values.size >= math.prod(self._chunk)
+        return values.nbytes >= SMALL and (
+            whole or any(s.start // c != (s.stop - 1) // c for s, c in zip(box, self._chunk, strict=True))
         )
 
     def _parts(self, box: Box) -> Iterator[tuple[tuple[int, ...], Box]]:
