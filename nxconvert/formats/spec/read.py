@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nxconvert import memo, numerals
+from nxconvert import memo, native, numerals
 from nxconvert.array import TEXT, Box, Lazy, Values, named_type
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Records, Report
 from nxconvert.formats.spec import index, lines
-from nxconvert.record import Field, Record, Role, plain
+from nxconvert.record import Field, Record, Role
 
 HEAD = 64 << 10
 BLOCK = 32 << 20
@@ -268,26 +268,14 @@ class _Reader:
     # The header
 
     def _header_fields(self) -> list[Field]:
-        native = lines.header_fields(self.header, self.scan.controls, self.source, self._notice)
+        own = lines.header_fields(self.header, self.scan.controls, self.source, self._notice)
         if not self.known:
-            return list(native.values())
+            return list(own.values())
         said: Mapping[str, Any] = self.known.get("header", {})
-        whole: dict[str, Any] = {}
-        for name, entry in said.items():
-            if entry is None or (isinstance(entry, dict) and "value" not in entry):
-                if name not in native:
-                    self._notice(f"the line of {name} is gone")
-                    continue
-                value = plain(native[name].values)
-                value = value if isinstance(value, str) else float(value)
-                if entry is not None and named_type(entry["dtype"]).kind in "iu":
-                    value = int(value)
-                whole[name] = value if entry is None else {**entry, "value": value}
-            else:
-                whole[name] = entry
-        own = [f for n, f in native.items() if n not in said and not n.startswith("spec/file/") and n not in _OURS]
-        columns = self.known.get("columns", {})
-        return memo.header_fields({"header": whole}, self.source) + [f for f in own if f.name not in columns]
+        whole = native.put_back(said, own, lambda name: self._notice(f"the line of {name} is gone"))
+        taken = {*said, *self.known.get("columns", {}), *_OURS}
+        others = [f for n, f in own.items() if n not in taken and not n.startswith("spec/file/")]
+        return memo.header_fields({"header": whole}, self.source) + others
 
     # Columns
 
@@ -341,9 +329,7 @@ class _Reader:
             if words[i] - _NOTHING:
                 word = numerals.decoded(min(words[i] - _NOTHING))
                 column.dtype = TEXT
-                self._notice(
-                    f"the column {column.name} holds words, e.g. {numerals.decoded(min(words[i] - _NOTHING))!r}"
-                )
+                self._notice(f"the column {column.name} holds words, e.g. {word!r}")
             else:
                 self._notice(f"{column.name}: {numerals.decoded(min(words[i]))} is taken as a missing value")
 

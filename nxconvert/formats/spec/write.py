@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nxconvert import __version__, memo, table
+from nxconvert import __version__, memo, native, table
 from nxconvert.array import is_text, type_name
 from nxconvert.errors import InputError, Loss, OutputError
 from nxconvert.format import Location, RecordSink, Report
@@ -111,10 +110,10 @@ class SpecSink(RecordSink):
         if time := text_of(record, "start_time"):
             first.append(f"#D {lines.spec_time(time)}")
         rest = [*_extras(record), *lines.numbered("P", list(motors.values()), " ")]
-        native = lines.header_fields(lines.collect(file), lines.collect([*first, *rest]), "")
+        own = lines.header_fields(lines.collect(file), lines.collect([*first, *rest]), "")
         known = memo.describe(record, lambda name, why: self.report.lose(name, record.source, why))
         known["rows"] = record.rows or 0
-        shorten(known["header"], record, native)
+        native.leave_out(known["header"], record, own)
         for f in record.columns:
             known["columns"][f.name] |= _missing(f, record.rows or 0)
         self.known[tuple(record.key.items())] = Written.of(record)
@@ -274,30 +273,6 @@ def _extras(record: Record) -> list[str]:
         elif type_name(f.dtype) == "str" and not f.values.ndim:
             out += lines.own_lines(f.name, text)
     return out
-
-
-def shorten(header: dict[str, Any], record: Record, native: Mapping[str, Field]) -> None:
-    """Leave those values out of a memo's header that stand in a line of their own, exactly.
-
-    A value alone becomes None; one that is described keeps its description, without ``value``.
-    """
-    for name, entry in header.items():
-        f = record.fields[name]
-        if name in native and not f.values.ndim and _stands(f, native[name]):
-            header[name] = {k: v for k, v in entry.items() if k != "value"} if isinstance(entry, dict) else None
-
-
-def _stands(f: Field, native: Field) -> bool:
-    """Tell whether a value comes back from its line."""
-    if is_text(native.dtype) or is_text(f.dtype):
-        return type_name(native.dtype) == type_name(f.dtype) and bool(plain(native.values) == plain(f.values))
-    if f.dtype.kind not in "iuf" or f.dtype.itemsize > 8:
-        return False
-    mine, there = f.values.read()[()], float(plain(native.values))
-    if f.dtype.kind == "f":
-        same = f.dtype.newbyteorder("=").type
-        return bool(np.isfinite(mine)) and same(there).tobytes() == same(mine).tobytes()
-    return abs(int(mine)) < 2**53 and int(mine) == there
 
 
 def _missing(f: Field, rows: int) -> dict[str, Any]:
