@@ -200,6 +200,8 @@ class Record:
         chosen = self.columns if names is None else [self.fields[n] for n in names]
         total = max((f.shape[0] for f in chosen), default=0)
         step = rows_within(chosen, budget)
+        if step < total:
+            step = _whole_chunks(chosen, step)
         for start in range(0, total, step):
             stop = min(start + step, total)
             columns: dict[str, np.ndarray[Any, Any]] = {}
@@ -305,6 +307,13 @@ def by_name(fields: Sequence[Field] | Iterator[Field]) -> dict[str, Field]:
             raise InputError(f"two fields are named {f.name!r}: {out[f.name].source} and {f.source}")
         out[f.name] = f
     return out
+
+
+def _whole_chunks(fields: Sequence[Field], step: int) -> int:
+    """Make a step of rows end where stored chunks do, as far as it spans them, so that none is decoded twice."""
+    storages = [f.values.storage for f in fields]
+    chunk = max((s.chunks[0] for s in storages if s is not None and s.chunks), default=1)
+    return step // chunk * chunk or step
 
 
 def rows_within(fields: Sequence[Field], budget: int) -> int:

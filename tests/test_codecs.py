@@ -238,3 +238,31 @@ sys.stdout.buffer.write(values.tobytes())
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f.h5")], capture_output=True)
     assert done.stdout == values[box or ()].tobytes(), done.stderr.decode()
+
+
+def test_blocks_read_ahead_come_in_order_and_errors_where_they_happen() -> None:
+    from nxconvert.engine.transfer import ahead
+
+    for n in range(6):
+        assert list(ahead(range(1, n + 1))) == list(range(1, n + 1))
+
+    def broken() -> Any:
+        yield from (1, 2, 3)
+        raise OSError("gone")
+
+    seen = []
+    with pytest.raises(OSError, match="gone"):
+        for block in ahead(broken()):
+            seen.append(block)  # noqa: PERF402 - what came before the error is wanted
+    assert seen in ([1, 2], [1, 2, 3])
+
+
+def test_blocks_end_where_chunks_do(tmp_path: Path) -> None:
+    from nxconvert.record import Field, Record
+
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("d", data=np.arange(1000.0).reshape(100, 10), chunks=(8, 10), compression="gzip")
+    field = Field("d", open_dataset(tmp_path / "f.h5", "d"), per_row=True)
+    blocks = list(Record({}, {"d": field}).blocks(budget=21 * 80))
+    assert [b.start for b in blocks] == [0, 16, 32, 48, 64, 80, 96]
+    assert np.concatenate([b.columns["d"] for b in blocks]).ravel().tolist() == list(range(1000))

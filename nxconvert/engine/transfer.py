@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -11,15 +11,20 @@ from typing import Any
 import numpy as np
 
 from nxconvert.array import Array, Values
+from nxconvert.engine.codecs import workers
 from nxconvert.errors import InputError
 from nxconvert.format import RecordSink, TreeSink
 from nxconvert.mapping.imports import Imported
 from nxconvert.mapping.model import MISSING_ROWS
-from nxconvert.record import Block, Record
+from nxconvert.record import Block, Field, Record, rows_within
 from nxconvert.tree import Dataset, Group, NewDataset, walk
 
 Moved = Callable[[str, int], None]
 """Told what is being written and how many bytes went."""
+
+
+SHARE = 8 << 20
+"""Bytes of a block for each processor."""
 
 
 def _untold(what: str, size: int) -> None:
@@ -29,7 +34,7 @@ def _untold(what: str, size: int) -> None:
 def record_to_sink(record: Record, sink: RecordSink, budget: int, moved: Moved = _untold) -> None:
     """Write one record."""
     sink.begin(record)
-    for block in record.blocks(budget=budget):
+    for block in record.blocks(budget=block_size(record.columns, budget)):
         sink.write(block)
         moved(record.source, sum(values.nbytes for values in block.columns.values()))
     sink.end()
@@ -40,7 +45,8 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
     sink.begin(imported.root)
     streamed = [f.name for f in record.columns if f.name in imported.paths and not isinstance(f.values, Values)]
     missing: dict[str, list[np.ndarray[Any, Any]]] = {}
-    with closing(ahead(record.blocks(streamed, budget) if streamed else ())) as blocks:
+    size = block_size([record.fields[name] for name in streamed], budget)
+    with closing(ahead(record.blocks(streamed, size) if streamed else ())) as blocks:
         for block in blocks:
             for name, values in block.columns.items():
                 path = imported.paths[name]
@@ -54,6 +60,11 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
     for f in record.header:
         if f.name in imported.paths and not isinstance(f.values, Values):
             array_to_tree(f.values, imported.paths[f.name], sink, budget)
+
+
+def block_size(fields: Sequence[Field], budget: int) -> int:
+    """Return the bytes of a block: enough for all processors, small enough to stay in their caches, within a budget."""
+    return min(budget, max(workers() * SHARE, budget // rows_within(fields, budget)))
 
 
 def ahead(blocks: Iterable[Block]) -> Generator[Block]:
