@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -67,17 +68,47 @@ def loads(text: str) -> dict[str, Any] | None:
     """
     if '"nxconvert"' not in text:
         return None
-    try:
+    with _whole():
         memo = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            f"the line of JSON in the header is damaged: {error}", "delete it to read plain values"
-        ) from None
     if not isinstance(memo, dict) or "nxconvert" not in memo:
         return None
     if not isinstance(memo["nxconvert"], int) or memo["nxconvert"] > VERSION:
         raise InputError("the header was written by a later nxconvert", "update nxconvert")
+    with _whole():
+        _check(memo)
     return memo
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Turn what goes wrong with a memo that is not as it was written into one error."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the line of JSON in the header is damaged: {reason}", "delete it to read plain values"
+        ) from None
+
+
+def _check(memo: Mapping[str, Any]) -> None:
+    """Raise when a part of a memo is not of the kind that it must be, so that readers may rely on it."""
+    for part in ("key", "columns", "header", "grid"):
+        if not isinstance(memo.get(part) or {}, dict):
+            raise TypeError(f"{part} is {type(memo[part]).__name__}")
+    if not all(isinstance(v, str) for v in (memo.get("key") or {}).values()) or not isinstance(
+        memo.get("mapping", ""), str
+    ):
+        raise TypeError("the key or the mapping is no text")
+    for name, column in memo.get("columns", {}).items():
+        if not isinstance(column, dict) or not isinstance(column.get("dtype"), str):
+            raise TypeError(f"the column {name!r} has no data type")
+    if grid := memo.get("grid"):
+        rank = len([n for n in grid["shape"] if n >= 0])
+        if not all(0 <= d < rank for span in grid["spans"].values() for d in span):
+            raise ValueError("the grid spans dimensions that it has not")
+        if not isinstance(grid.get("axes", {}), dict):
+            raise TypeError("the axes of the grid are no names")
 
 
 def _column(f: Field, lose: Callable[[str, str], None]) -> dict[str, Any]:
@@ -162,8 +193,15 @@ def _number(value: float) -> float | str:
 
 
 def header_fields(memo: Mapping[str, Any], source: str) -> list[Field]:
-    """Return the header fields that a memo carries."""
-    return [_header_field(name, value, source) for name, value in memo.get("header", {}).items()]
+    """Return the header fields that a memo carries.
+
+    Raises
+    ------
+    InputError
+        When one of them is damaged.
+    """
+    with _whole():
+        return [_header_field(name, value, source) for name, value in memo.get("header", {}).items()]
 
 
 def _header_field(name: str, value: Any, source: str) -> Field:
@@ -191,7 +229,18 @@ def _from_json(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 def about(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a memo says of a field, as arguments of ``Field``."""
+    """Return what a memo says of a field, as arguments of ``Field``.
+
+    Raises
+    ------
+    InputError
+        When it is damaged.
+    """
+    with _whole():
+        return _about_field(value)
+
+
+def _about_field(value: Mapping[str, Any]) -> dict[str, Any]:
     attrs: dict[str, Any] = {}
     if "units" in value:
         attrs["units"] = value["units"]

@@ -37,7 +37,7 @@ def formats() -> dict[str, Format]:
     for entry in entry_points(group="nxconvert.formats"):
         try:
             plugin = entry.load()
-        except Exception as error:  # noqa: BLE001 - a third party's code may fail in any way; the others must still work
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's code may fail in any way; the others must still work
             broken[entry.name] = f"{type(error).__name__}: {error}"
             continue
         if not isinstance(plugin, Format):

@@ -1,0 +1,230 @@
+"""Formats of other distributions, and what the how-tos teach: a format in one file, a layout in one YAML."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HOW_TO = ROOT / "docs" / "how-to"
+
+
+def files_of(page: str) -> dict[str, str]:
+    """Return the files that a page shows, by the names that it gives them."""
+    text = (HOW_TO / page).read_text("utf-8")
+    found = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return dict(found)
+
+
+def installed(folder: Path, name: str, modules: dict[str, str], entries: dict[str, str]) -> Path:
+    """Lay out a distribution as an installer would."""
+    for module, text in modules.items():
+        (folder / module).write_text(text, "utf-8")
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = ["[nxconvert.formats]", *(f"{key} = {value}" for key, value in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def run(folder: Path, *arguments: object, module: str = "nxconvert.cli.main") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300
+    )
+
+
+# Plugins that fail
+
+BROKEN = {
+    "raises": (
+        "broken_raises.py",
+        "raise RuntimeError('no library')\n",
+        "broken_raises:FORMAT",
+        "RuntimeError: no library",
+    ),
+    "exits": ("broken_exits.py", "import sys\nsys.exit(3)\n", "broken_exits:FORMAT", "SystemExit: 3"),
+    "is-none": ("broken_none.py", "FORMAT = 'zip'\n", "broken_none:FORMAT", "is no Format"),
+    "again": (
+        "broken_again.py",
+        "from nxconvert.format import Format\nFORMAT = Format('csv', 'another', ('.csv',))\n",
+        "broken_again:FORMAT",
+        "there is a format named 'csv' already",
+    ),
+    "gone": ("broken_other.py", "", "broken_gone:FORMAT", "ModuleNotFoundError"),
+    "nothing": ("broken_nothing.py", "", "broken_nothing:FORMAT", "AttributeError"),
+}
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    modules = {name: text for name, text, _, _ in BROKEN.values()}
+    return installed(tmp_path, "broken", modules, {key: entry for key, (_, _, entry, _) in BROKEN.items()})
+
+
+def test_plugins_that_fail_are_warnings_with_their_names(broken: Path) -> None:
+    done = run(broken, "formats")
+    assert done.returncode == 0
+    assert re.search(r"^csv\b", done.stdout, re.MULTILINE)
+    for name, (_, _, _, reason) in BROKEN.items():
+        assert re.search(f"^warning: .*'{name}'.*{re.escape(reason)}", done.stderr, re.MULTILINE), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plugins_that_fail_do_not_stop_a_conversion(broken: Path) -> None:
+    (broken / "a.csv").write_text("x,y\n1.5,2\n")
+    done = run(broken, "convert", "a.csv", "a.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(broken / "a.h5") as file:
+        assert "entry" in file
+
+
+def test_a_format_whose_plugin_failed_is_named_when_it_is_asked_for(broken: Path) -> None:
+    (broken / "a.csv").write_text("x,y\n1.5,2\n")
+    done = run(broken, "convert", "a.csv", "a.raises", "--to", "raises")
+    assert done.returncode == 2
+    assert "its plugin failed to load: RuntimeError: no library" in done.stderr
+
+
+def test_help_loads_no_plugin(tmp_path: Path) -> None:
+    touch = "from pathlib import Path\n(Path(__file__).parent / 'loaded').touch()\nFORMAT = None\n"
+    installed(tmp_path, "eager", {"eager.py": touch}, {"eager": "eager:FORMAT"})
+    assert run(tmp_path, "--help").returncode == 0
+    assert not (tmp_path / "loaded").exists()
+    run(tmp_path, "formats")
+    assert (tmp_path / "loaded").exists()
+
+
+# Write a format
+
+
+@pytest.fixture
+def xye(tmp_path: Path) -> Path:
+    files = files_of("write-a-format.md")
+    entry = re.search(r'^xye = "(.*)"', files["pyproject.toml"], re.MULTILINE)
+    assert entry is not None
+    return installed(
+        tmp_path, "nxconvert-xye", {k: v for k, v in files.items() if k.endswith(".py")}, {"xye": entry[1]}
+    )
+
+
+def test_the_format_of_the_how_to_passes_the_kit(xye: Path) -> None:
+    done = run(xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "test_xye.py", module="pytest")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d\d passed", done.stdout)
+
+
+def test_a_kit_that_finds_nothing_would_be_noticed(xye: Path) -> None:
+    """The same format, writing one digit too few."""
+    good = (xye / "nxconvert_xye.py").read_text("utf-8")
+    bad = good.replace('separator=b" "', 'separator=b" ", float_format="%.15g"')
+    assert bad != good
+    (xye / "nxconvert_xye.py").write_text(bad, "utf-8")
+    done = run(
+        xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "-k", "what_is_read", "test_xye.py", module="pytest"
+    )
+    assert done.returncode == 1
+    assert "no loss says so" in done.stdout
+
+
+def test_the_format_of_the_how_to_converts(xye: Path) -> None:
+    (xye / "a.csv").write_text("angle,intensity\n0.1,12.5\n0.30000000000000004,7\n")
+    done = run(xye, "convert", "a.csv", "a.xye")
+    assert done.returncode == 0, done.stderr
+    assert np.loadtxt(xye / "a.xye").tolist() == [[0.1, 12.5], [0.30000000000000004, 7]]
+    done = run(xye, "convert", "a.xye", "a.h5")
+    assert done.returncode == 0, done.stderr
+    (xye / "foreign.xye").write_text("# from elsewhere\n1 2 0.5\n3 4 0.5\n")
+    done = run(xye, "convert", "foreign.xye", "b.csv")
+    assert done.returncode == 0, done.stderr
+    assert (xye / "b.csv").read_text().splitlines()[1:] == ["angle,intensity,error", "1.0,2.0,0.5", "3.0,4.0,0.5"]
+
+
+def test_the_format_of_the_how_to_works_as_a_file_among_the_others(tmp_path: Path) -> None:
+    """As in a checkout, where the file lies in nxconvert/formats."""
+    formats = tmp_path / "formats"
+    formats.mkdir()
+    (formats / "xye.py").write_text(files_of("write-a-format.md")["nxconvert_xye.py"], "utf-8")
+    script = "import sys, nxconvert.formats as f; f.__path__.append(sys.argv[1])\nfrom nxconvert import registry\n"
+    script += "print(registry.formats()['xye'].title)"
+    done = subprocess.run([sys.executable, "-c", script, str(formats)], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "XYE diffraction pattern", done.stderr
+
+
+# Write a mapping
+
+
+@pytest.fixture
+def soleil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "soleil.yaml").write_text(files_of("write-a-mapping.md")["soleil.yaml"], "utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", (HOW_TO / "write-a-mapping.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    return tmp_path
+
+
+def commands(page: str) -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", (HOW_TO / page).read_text("utf-8"), re.DOTALL)
+    return [line.split()[1:] for block in blocks for line in block.splitlines() if line.startswith("nxconvert ")]
+
+
+def test_the_mapping_of_the_how_to_goes_both_ways(soleil: Path) -> None:
+    export, back, frames = commands("write-a-mapping.md")
+    assert run(soleil, *export).returncode == 0
+    lines = (soleil / "scan.csv").read_text("utf-8").splitlines()
+    assert sorted(lines[1].split(",")) == ["angle", "counts"]
+    assert len(lines) == 5
+    assert '"motor/DIF.1/delta":' in lines[0]
+    done = run(soleil, *back)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(soleil / "scan.nxs") as first, h5py.File(soleil / "back.nxs") as second:
+        assert same_below(first["scan_1"], second["scan_1"]) == 6
+        assert second["scan_1/SIXS/DIF.1"].attrs["NX_class"] == "NXcollection"
+    assert run(soleil, *frames).returncode == 1  # it has no images, and says so
+
+
+def same_below(first: h5py.Group, second: h5py.Group) -> int:
+    count = 0
+    for name, node in first.items():
+        if isinstance(node, h5py.Group):
+            assert node.attrs["NX_class"] == second[name].attrs["NX_class"]
+            count += same_below(node, second[name])
+            continue
+        assert node.dtype == second[name].dtype
+        assert np.array_equal(node[()], second[name][()])
+        assert node.attrs.get("units") == second[name].attrs.get("units")
+        count += 1
+    return count
+
+
+def test_the_mistake_of_the_how_to_is_told_as_it_shows(soleil: Path) -> None:
+    text = (soleil / "soleil.yaml").read_text("utf-8")
+    (soleil / "soleil.yaml").write_text(text.replace("motor/{group}/{motor}", "motor/{motor}"), "utf-8")
+    done = run(soleil, *commands("write-a-mapping.md")[0])
+    assert done.returncode == 2
+    (shown,) = re.findall(r"```text\n(error:.*?)```", (HOW_TO / "write-a-mapping.md").read_text("utf-8"), re.DOTALL)
+    assert done.stderr.strip() == shown.strip()
+
+
+def test_the_mapping_of_the_how_to_reads_a_real_scan(soleil: Path, corpus: Path) -> None:
+    scan = corpus / "nexus" / "soleil" / "scan101.nxs"
+    done = run(soleil, "convert", scan, "real.csv", "--mapping", "soleil.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "data_01" in done.stderr  # an image: left out, and named
+    labels, row = (soleil / "real.csv").read_text("utf-8").splitlines()[1:]
+    found = dict(zip(labels.split(","), map(float, row.split(",")), strict=True))
+    with h5py.File(scan) as file:
+        data = file["com_05551/scan_data"]
+        wanted = {name: float(data[name][0]) for name in data if data[name].ndim == 1}
+    assert found == wanted
+    assert run(soleil, "convert", scan, "real.tif", "--mapping", "soleil.yaml").returncode == 0
