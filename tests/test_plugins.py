@@ -131,7 +131,7 @@ def test_a_kit_that_finds_nothing_would_be_noticed(xye: Path) -> None:
     assert bad != good
     (xye / "nxconvert_xye.py").write_text(bad, "utf-8")
     done = run(
-        xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "-k", "what_is_read", "test_xye.py", module="pytest"
+        xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "-k", "plain_content", "test_xye.py", module="pytest"
     )
     assert done.returncode == 1
     assert "no loss says so" in done.stdout
