@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nxconvert import registry
+from nxconvert.array import Values
+from nxconvert.record import Field, Record
 from nxconvert.testing import FormatConformance
 
 
@@ -34,7 +37,6 @@ class _Hdf5(FormatConformance):
 
     def foreign(self, path: Path) -> Any:
         import h5py
-        import numpy as np
 
         with h5py.File(path, "w") as file:
             file["entry/data"] = np.arange(12, dtype=">f4").reshape(3, 4)
@@ -60,7 +62,38 @@ class _Tiff(FormatConformance):
         return {"data": frames}
 
 
-HOOKS: dict[str, type[FormatConformance]] = {"csv": _Csv, "hdf5": _Hdf5, "tiff": _Tiff}
+class _Spec(FormatConformance):
+    def oracle(self, path: Path) -> Any:
+        specfile = pytest.importorskip("silx.io.specfile")
+        scan = specfile.SpecFile(str(path))[0]
+        return dict(zip(scan.labels, scan.data, strict=True))
+
+    def foreign(self, path: Path) -> Any:
+        path.write_text("#F a\n\n#S 1 ascan th 0 1 2\n#N 2\n#L th  I0\n0 1.5\n1 2.5\n\n")
+        return {"th": np.array([0.0, 1.0]), "I0": np.array([1.5, 2.5])}
+
+
+class _Xdi(FormatConformance):
+    def adapt(self, record: Record) -> Record:
+        """Give a record what XDI demands of each."""
+        energy = Field("energy", Values(np.linspace(8e3, 9e3, record.rows or 0)), True, attrs={"units": "eV"})
+        demanded = {"Element.symbol": "Cu", "Element.edge": "K", "Mono.d_spacing": "3.13553"}
+        header = [Field(name, Values(value)) for name, value in demanded.items()]
+        rest = [f for f in record.fields.values() if f.name.casefold() not in ("energy", "angle")]
+        return record.with_fields([energy, *rest, *header])
+
+    def oracle(self, path: Path) -> Any:
+        columns = np.loadtxt(path, unpack=True)
+        return dict(zip(("energy", "th", "counts", "monitor"), columns, strict=True))
+
+
+HOOKS: dict[str, type[FormatConformance]] = {
+    "csv": _Csv,
+    "hdf5": _Hdf5,
+    "spec": _Spec,
+    "tiff": _Tiff,
+    "xdi": _Xdi,
+}
 """What the kit must know of a format besides: another library, what its records must have."""
 
 for _format in registry.formats().values():

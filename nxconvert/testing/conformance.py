@@ -423,13 +423,15 @@ class FormatConformance:
             part = tmp_path / f".aborted{step}.part"
             sink = self.format.create(part, Report())
             content = self._plain()
-            if step and isinstance(sink, TreeSink):
-                sink.begin(content)
-            elif step and isinstance(sink, RecordSink):
-                sink.begin(content[0])
-                if step == 2:
-                    sink.write(next(iter(content[0].blocks())))
-            sink.abort()
+            try:
+                if step and isinstance(sink, TreeSink):
+                    sink.begin(content)
+                elif step and isinstance(sink, RecordSink):
+                    sink.begin(content[0])
+                    if step == 2:
+                        sink.write(next(iter(content[0].blocks())))
+            finally:
+                sink.abort()
             assert not _held(part), f"{_held(part)} is still open after abort()"
             _remove(part)
         assert not list(tmp_path.iterdir()), f"abort() left {[p.name for p in tmp_path.iterdir()]}"

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from nxconvert.array import Values
+from nxconvert.array import Array, Values
 from nxconvert.errors import NxconvertError
 from nxconvert.format import Location, Policy, Records, Report, Tree
 from nxconvert.record import Record
@@ -24,6 +24,9 @@ from nxconvert.tree import Dataset, walk
 
 PATIENCE = 10.0
 """Seconds that reading one small file may take."""
+
+LARGE = 64 << 20
+"""Bytes of an array that is read by box."""
 
 MEMORY = 4 << 30
 """Bytes that a reader may allocate: a damaged size must not take the machine down."""
@@ -54,9 +57,16 @@ def contents(source: Records | Tree) -> list[Record] | dict[str, Any]:
         out: dict[str, Any] = {}
         for node in walk(source.root):
             dict(node.attrs)
-            out[node.path] = node.read() if isinstance(node, Dataset) else None
+            out[node.path] = _part(node) if isinstance(node, Dataset) else None
         return out
     return [in_memory(record) for record in source]
+
+
+def _part(array: Array) -> Any:
+    """Read an array, or the corner of one whose shape, damaged, is larger than anybody would read at once."""
+    if array.size * max(1, array.dtype.itemsize) <= LARGE:
+        return array.read()
+    return array.read(tuple(slice(0, min(n, 8)) for n in array.shape))
 
 
 def in_memory(record: Record) -> Record:
