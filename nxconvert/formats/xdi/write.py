@@ -55,7 +55,7 @@ class XdiSink(RecordSink):
             f"# Column.{i + 1}: {label} {' '.join(f.units.split())}".rstrip()
             for i, (label, f) in enumerate(zip(labels, ordered, strict=True))
         ]
-        lines += [f"# {n}: {' '.join(v.split())}".rstrip() for n, v in stated.items() if _has_line(n)]
+        lines += [f"# {n}: {' '.join(v.splitlines()).strip()}".rstrip() for n, v in stated.items() if _has_line(n)]
         comment = stated.get("comment", "")
         end = ["# ///", *(f"# {t}".rstrip() for t in comment.split("\n"))] if _is_plain(comment) else []
         known = memo.describe(record, lambda name, why: self.report.lose(name, record.source, why))
