@@ -45,7 +45,7 @@ def multiscales(
     """
     rank = array.ndim
     if not 2 <= rank <= 5:
-        raise UsageError(f"--ome {path}: OME-Zarr holds images of rank 2 to 5, this one has {rank}")
+        raise UsageError(f"ome={path}: OME-Zarr holds images of rank 2 to 5, this one has {rank}")
     t, z, plane = ("t", "time"), ("z", "space"), (("y", "space"), ("x", "space"))
     frame: tuple[str, str | None] = ("frame", None)
     chosen = {2: plane, 3: (frame, *plane), 4: (frame, z, *plane), 5: (t, frame, z, *plane)}[rank]

@@ -93,7 +93,7 @@ class ZarrSink(TreeSink):
         self.version: Literal[2, 3] = 2 if str(zarr_format) == "2" else 3
         self.compression, self.chunks, self.resolve, self.ome = compression, chunks, links == "resolve", ome
         if ome and self.version != 3:
-            raise UsageError("OME-Zarr 0.5 needs Zarr version 3", "leave --zarr-format out")
+            raise UsageError("OME-Zarr 0.5 needs Zarr version 3", "leave zarr_format out")
         with self._writing(""):
             root = zarr.create_group(_Part(path), zarr_format=self.version, overwrite=True)
         self._groups: dict[str, _Made] = {"": _Made(root)}
@@ -314,7 +314,7 @@ class ZarrSink(TreeSink):
         made = self._groups.get(parent)
         array = made.node.get(made.stored.get(name, "")) if made is not None and name in made.stored else None
         if made is None or not isinstance(array, zarr.Array):
-            raise UsageError(f"--ome {path}: there is no such array in {self.path.name}", "name an image by its path")
+            raise UsageError(f"ome={path}: there is no such array in {self.path.name}", "name an image by its path")
         neighbours = {n: made.node.get(s) for n, s in made.stored.items() if n != name and n not in made.links}
         made.attrs["ome"] = ome.multiscales(made.stored[name], array, made.attrs, neighbours, path)
 
@@ -322,7 +322,7 @@ class ZarrSink(TreeSink):
         links = sum(len(made.links) for made in self._groups.values())
         names = sum(name != stored for made in self._groups.values() for name, stored in made.stored.items())
         if links:
-            self.report.notice(f"{links} links are notes that only nxconvert follows; --links resolve writes copies")
+            self.report.notice(f"{links} links are notes that only nxconvert follows; links=resolve writes copies")
         if names:
             self.report.notice(f"{names} names that not every file system holds are stored as safe ones")
 
