@@ -278,6 +278,8 @@ def test_a_row_with_too_few_numbers_has_missing_values(tmp_path: Path) -> None:
 def test_a_row_that_is_wrapped_is_one(tmp_path: Path) -> None:
     (record,) = read(text_file(tmp_path, "#S 1 x\n#N 5 3\n#L a  b  c  d  e\n1 2 3\n4 5\n6 7 8\n9 10\n"))
     assert [f.values.read().tolist() for f in record.columns] == [[1, 6], [2, 7], [3, 8], [4, 9], [5, 10]]
+    (record,) = read(text_file(tmp_path, "#S 1 x\n#N 4 3\n#L a  b  c  d\n1 2 3\nNone\n6 7 8\n9\n"))
+    assert record.fields["d"].values.read()[1] == 9
 
 
 def test_words_among_numbers(tmp_path: Path) -> None:

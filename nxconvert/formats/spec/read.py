@@ -386,8 +386,9 @@ class _Reader:
         scan = self.scan
         starts, stops = scan.starts[start:stop], scan.stops[start:stop]
         if all(a + 1 == b for a, b in zip(stops, starts[1:], strict=False)) and stops[-1] - starts[0] < 2 * BLOCK:
-            self.file.seek(starts[0])
-            return self.file.read(stops[-1] - starts[0]).split(b"\n")
+            found = self._piece(starts[0], stops[-1]).split(b"\n")
+            if len(found) == len(starts):
+                return found
         return [self._piece(a, b).replace(b"\n", b" ") for a, b in zip(starts, stops, strict=True)]
 
     def _piece(self, start: int, stop: int) -> bytes:
