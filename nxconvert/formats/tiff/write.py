@@ -6,7 +6,8 @@ The header is written last, when it is known whether the file fits the 4 GiB tha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from nxconvert.record import Block, Record
 
 _START = 16
 _LARGE_STRIP = 16 << 20
+_BEHIND = 64 << 20
 _CODES = {"none": 1, "deflate": 8, "lzw": 5, "zstd": 50000, "packbits": 32773, "lzma": 34925}
 _ALIASES = {"zlib": "deflate", "gzip": "deflate"}
 _IMAGEJ = {"uint8", "uint16", "int16", "float32"}
@@ -80,14 +82,17 @@ def encoder(method: str) -> Callable[[Any], bytes]:
 
 
 class TiffSink(RecordSink):
-    """What all profiles share: frames are made ready, columns gathered, work done in threads one block ahead."""
+    """What all profiles share: frames are made ready, columns gathered, work done in threads a few frames behind."""
+
+    threads = max(2, min(8, os.cpu_count() or 2))
 
     def __init__(self, path: Path, report: Report, method: str, cast: str, range: str) -> None:
         self.path, self.report, self.method = path, report, method
         self.cast, self.range = cast, range
-        self.pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "tiff")
+        self.pool = ThreadPoolExecutor(self.threads, "tiff")
         self.encode = encoder(method) if method != "none" else None
-        self.pending: list[Future[Any]] = []
+        self.pending: deque[tuple[Future[Any], int]] = deque()
+        self.waiting = 0
 
     def begin(self, record: Record) -> None:
         self.frames = Frames(record, self.report, self.cast, self.range)
@@ -104,34 +109,40 @@ class TiffSink(RecordSink):
         data, missing = self.frames.stored(block.columns[name])
         if missing:
             self.missing.setdefault(name, []).extend(block.start + i for i in missing)
-        self.drain()
-        self.put(block, data, missing)
+        self.put(block, data)
+        self.drain(_BEHIND)
 
     def _column(self, name: str, values: np.ndarray[Any, Any], missing: list[int]) -> None:
         self.columns.setdefault(name, []).append(values)
         if missing:
             self.missing.setdefault(name, []).extend(missing)
 
-    def put(self, block: Block, data: np.ndarray[Any, Any], missing: Sequence[int]) -> None:
+    def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
         """Take frames that are ready, into threads."""
         raise NotImplementedError
+
+    def submit(self, size: int, pool: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a thread work on so many bytes of frames."""
+        self.pending.append((pool.submit(function, *arguments), size))
+        self.waiting += size
 
     def packed(self, frame: np.ndarray[Any, Any]) -> Packed:
         """Compress a frame's strips."""
         assert self.encode is not None
         return [self.encode(frame[y : y + self.strip]) for y in range(0, len(frame), self.strip)]
 
-    def drain(self) -> None:
-        """Wait for what the threads do.
+    def drain(self, left: int = 0) -> None:
+        """Wait until the threads have no more than so many bytes to do.
 
         Raises
         ------
         OutputError
             When it failed.
         """
-        waiting, self.pending = self.pending, []
         try:
-            for future in waiting:
+            while self.pending and (self.waiting > left or self.pending[0][0].done()):
+                future, size = self.pending.popleft()
+                self.waiting -= size
                 self.take(future.result())
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
@@ -144,8 +155,6 @@ class TiffSink(RecordSink):
         return {n: private.packed(np.concatenate(parts)) for n, parts in self.columns.items() if parts}
 
     def abort(self) -> None:
-        for future in self.pending:
-            future.cancel()
         self.pool.shutdown(cancel_futures=True)
 
 
@@ -161,6 +170,7 @@ class StackSink(TiffSink):
         except OSError as error:
             raise OutputError(f"{path} cannot be created: {error.strerror}") from None
         self.at = _START
+        self.writer = ThreadPoolExecutor(1, "tiff-writer")
         self.flushing: Future[None] | None = None
 
     def begin(self, record: Record) -> None:
@@ -170,12 +180,13 @@ class StackSink(TiffSink):
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
-    def put(self, block: Block, data: np.ndarray[Any, Any], missing: Sequence[int]) -> None:
+    def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
         if self.encode is not None:
-            self.pending = [self.pool.submit(self.packed, frame) for frame in data]
+            for frame in data:
+                self.submit(frame.nbytes, self.pool, self.packed, frame)
             return
         self._flush_early()
-        self.pending = [self.pool.submit(self._write, [data])]
+        self.submit(data.nbytes, self.writer, self._write, [data])
         for _ in range(len(data)):
             self._strips([self.frames.nbytes])
 
@@ -241,12 +252,14 @@ class StackSink(TiffSink):
 
     def close(self) -> None:
         self.pool.shutdown()
+        self.writer.shutdown()
         try:
             self.file.close()
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def abort(self) -> None:
+        self.writer.shutdown(cancel_futures=True)
         super().abort()
         self.file.close()
 
@@ -271,8 +284,8 @@ class ImagejSink(StackSink):
                 "use --profile stack, or write a part: FILE::/path[0:100]",
             )
 
-    def put(self, block: Block, data: np.ndarray[Any, Any], missing: Sequence[int]) -> None:
-        super().put(block, data, missing)
+    def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
+        super().put(block, data)
         if not self.frames.colour:
             low, high = float(np.min(data)), float(np.max(data))
             if np.isnan(low) or np.isnan(high):
@@ -300,6 +313,8 @@ class ImagejSink(StackSink):
 class SequenceSink(TiffSink):
     """A folder of files, one a frame: each with the whole header and its own row of the columns."""
 
+    threads = 8  # they wait for the disk more than they work
+
     def begin(self, record: Record) -> None:
         super().begin(record)
         if self.path.is_file():
@@ -317,7 +332,7 @@ class SequenceSink(TiffSink):
         self.columns[name] = [values]
         self.missing[name] = missing
 
-    def put(self, block: Block, data: np.ndarray[Any, Any], missing: Sequence[int]) -> None:
+    def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
         for i, frame in enumerate(data):
             row = block.start + i
             values = {n: private.packed(v[0][i : i + 1]) for n, v in self.columns.items()}
@@ -325,7 +340,7 @@ class SequenceSink(TiffSink):
             about = {"n": 1, "row": row, "rows": self.frames.rows, "values": values, "missing": gone}
             text = line(self.head | {private.KEY: self.head[private.KEY] | about})
             name = f"{self.stem}_{row:0{self.digits}d}.tif"
-            self.pending.append(self.pool.submit(self._file, self.path / name, frame, text))
+            self.submit(frame.nbytes, self.pool, self._file, self.path / name, frame, text)
 
     def _file(self, path: Path, frame: np.ndarray[Any, Any], text: str) -> None:
         pieces: list[Any] = [*self.packed(frame)] if self.encode is not None else [frame]
