@@ -8,7 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 
 import typer
 
-from nxconvert.cli import convert, formats
+from nxconvert.cli import compare, convert, formats
 
 app = typer.Typer(
     name="nxconvert",
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("convert", no_args_is_help=True)(convert.run)
+app.command("compare", no_args_is_help=True)(compare.run)
 app.command("formats")(formats.run)
 
 

@@ -1,0 +1,67 @@
+"""What a location names in a tree: a group, a dataset, or a box of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nxconvert.array import Box, Boxed
+from nxconvert.errors import InputError, UsageError
+from nxconvert.location import Location
+from nxconvert.tree import Dataset, Group, Node
+
+
+def part_of(root: Group, place: Location) -> Node:
+    """Return what a location names.
+
+    Raises
+    ------
+    InputError
+        When there is nothing, or a link on the way leads nowhere.
+    UsageError
+        When something else than a dataset has slices, or has too many.
+    """
+    try:
+        node = root[place.inner]
+    except KeyError:
+        tip = "'nxconvert ls FILE' shows what it has"
+        raise InputError(f"{place.file} has nothing at {place.inner}", tip) from None
+    if place.box is None:
+        return node
+    if not isinstance(node, Dataset):
+        raise UsageError(f"{place} is no dataset", "only a dataset has slices")
+    return Part(node, place.slices(node.ndim) or ())
+
+
+class Part(Dataset):
+    """A box of a dataset, with the dataset's attributes."""
+
+    __slots__ = ("_dataset", "_values", "path")
+
+    def __init__(self, dataset: Dataset, box: Box) -> None:
+        self._dataset, self._values, self.path = dataset, Boxed(dataset, box), dataset.path
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        return self._dataset.attrs
+
+    @property
+    def identity(self) -> Hashable:
+        return None
+
+    @property
+    def source(self) -> str:
+        return self._dataset.source
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._values.dtype
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        return self._values.read(box)
