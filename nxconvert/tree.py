@@ -53,6 +53,10 @@ class Node(ABC):
         """Equal for two nodes that are one; None when the format has no such thing."""
         return None
 
+    def referent(self, value: Any) -> Ref | None:
+        """Say what a reference refers to that is among the values of this node or its attributes; None: to nothing."""
+        return value if isinstance(value, Ref) else None
+
     @property
     def source(self) -> str:
         """File and path, for messages."""

@@ -11,9 +11,11 @@ import numpy as np
 from nxconvert.array import Array, as_array
 from nxconvert.comparison.values import (
     Difference,
+    Same,
     Tolerance,
     array_difference,
     comparable,
+    plainly_same,
     same_type,
     shown,
     type_of,
@@ -71,7 +73,9 @@ class Pair:
         if self.told is not None:
             self.told.compared += 1
 
-    def attributes(self, where: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Difference]:
+    def attributes(
+        self, where: str, a: Mapping[str, Any], b: Mapping[str, Any], same: Same = plainly_same
+    ) -> Iterator[Difference]:
         """Compare attributes."""
         for name in dict.fromkeys([*a, *b]):
             at = f"{where}@{name}"
@@ -79,11 +83,11 @@ class Pair:
                 yield Difference(at, "missing", *(shown(v[name]) if name in v else "" for v in (a, b)))
             else:
                 try:
-                    yield from self._attribute(at, a[name], b[name])
+                    yield from self._attribute(at, a[name], b[name], same)
                 except TypeError as error:
                     self.unread(at, InputError(str(error)))
 
-    def _attribute(self, at: str, a: Any, b: Any) -> Iterator[Difference]:
+    def _attribute(self, at: str, a: Any, b: Any, same: Same) -> Iterator[Difference]:
         known = (str, np.ndarray, np.generic, float, int, list, tuple)
         if not isinstance(a, known) or not isinstance(b, known):
             if type(a) is not type(b) or a != b:
@@ -92,12 +96,12 @@ class Pair:
         x, y = as_array(a), as_array(b)
         if x.shape != y.shape or not comparable(x.dtype, y.dtype):
             yield Difference(at, "attribute", f"{shown(a)} {_sized(x)}", f"{shown(b)} {_sized(y)}")
-        elif unequal(x, y, self.tolerance).any():
+        elif unequal(x, y, self.tolerance, same).any():
             yield Difference(at, "attribute", shown(a), shown(b))
         elif not same_type(x.dtype, y.dtype, self.tolerance):
             yield Difference(at, "type", type_of(x.dtype), type_of(y.dtype))
 
-    def arrays(self, where: str, a: Array, b: Array) -> Iterator[Difference]:
+    def arrays(self, where: str, a: Array, b: Array, same: Same = plainly_same) -> Iterator[Difference]:
         """Compare types, shapes and values of two arrays."""
         self.counted()
         if not same_type(a.dtype, b.dtype, self.tolerance):
@@ -105,7 +109,7 @@ class Pair:
         if a.shape != b.shape:
             yield Difference(where, "shape", shape_of(a.shape), shape_of(b.shape))
         elif comparable(a.dtype, b.dtype):
-            found = array_difference(where, a, b, self.tolerance, self.budget)
+            found = array_difference(where, a, b, self.tolerance, self.budget, same)
             if found is not None:
                 yield found
 

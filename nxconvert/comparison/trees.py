@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Hashable, Iterator
+from typing import Any
 
 from nxconvert.array import decode, is_text
 from nxconvert.comparison.pair import Comparison, Pair
-from nxconvert.comparison.values import EXACT, Difference, Tolerance
+from nxconvert.comparison.values import EXACT, Difference, Tolerance, plainly_same
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.policy import DEFAULT_MEMORY
 from nxconvert.tree import Dataset, Group, Link, Node
@@ -143,10 +144,17 @@ class Trees(Pair):
         if _kind(a) != _kind(b):
             yield Difference(path, "type", _kind(a), _kind(b))
             return
-        yield from self.attributes(path, a.attrs, b.attrs)
+
+        def same(x: Any, y: Any) -> bool:
+            refs = a.referent(x), b.referent(y)
+            if refs == (None, None) and (x or y):
+                return plainly_same(x, y)
+            return refs[0] == refs[1]
+
+        yield from self.attributes(path, a.attrs, b.attrs, same)
         if isinstance(a, Dataset) and isinstance(b, Dataset):
             try:
-                yield from self.arrays(path, a, b)
+                yield from self.arrays(path, a, b, same)
             except NxconvertError as error:
                 self.unread(path, error)
             except TypeError as error:

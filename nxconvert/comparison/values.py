@@ -93,13 +93,34 @@ def comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
     return (_numeric(a) and _numeric(b)) or (a.kind == b.kind and (a.kind != "V" or a.itemsize == b.itemsize))
 
 
-def unequal(a: Values, b: Values, tolerance: Tolerance = EXACT) -> Values:
+Same = Callable[[Any, Any], bool]
+"""Tells whether two objects that are no values, such as references into a file, are equal."""
+
+
+def plainly_same(a: Any, b: Any) -> bool:
+    """Compare objects that know how they are compared.
+
+    Raises
+    ------
+    TypeError
+        When one is a reference that only its file can follow.
+    """
+    if all(v is None or isinstance(v, Ref | str | bytes | bool | int | float) for v in (a, b)):
+        return bool(a == b)
+    raise TypeError(f"values of type {type(a).__name__} cannot be compared")
+
+
+def unequal(a: Values, b: Values, tolerance: Tolerance = EXACT, same: Same = plainly_same) -> Values:
     """Tell for each item whether it differs.
 
     Parameters
     ----------
     a, b
         Arrays of one shape whose types are ``comparable``.
+    tolerance
+        How far numbers may be apart.
+    same
+        Compares objects such as references.
 
     Returns
     -------
@@ -114,14 +135,14 @@ def unequal(a: Values, b: Values, tolerance: Tolerance = EXACT) -> Values:
     if a.dtype.names is not None:
         out = np.zeros(a.shape, dtype=bool)
         for name in a.dtype.names:
-            part = unequal(a[name], b[name], tolerance)
+            part = unequal(a[name], b[name], tolerance, same)
             out |= part.reshape(*a.shape, -1).any(axis=-1) if part.ndim > a.ndim else part
         return out
     if is_text(a.dtype):
         return np.asarray(decode(a) != decode(b), dtype=bool).reshape(a.shape)
     kind = a.dtype.kind
     if kind == "O":
-        return _unequal_objects(a, b, tolerance)
+        return _unequal_objects(a, b, tolerance, same)
     if kind in "VmM" or (a.dtype == b.dtype and (not a.size or _bits(a, b))):
         return np.zeros(a.shape, dtype=bool) if not a.size or _bits(a, b) else _unequal_bytes(a, b)
     if kind == "c" or b.dtype.kind == "c":
@@ -129,8 +150,8 @@ def unequal(a: Values, b: Values, tolerance: Tolerance = EXACT) -> Values:
     if not tolerance.exact:
         return _apart(a, b, tolerance)
     if kind == "f" and b.dtype.kind == "f":
-        same = (np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))
-        return np.asarray(~same)
+        alike = (np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))
+        return np.asarray(~alike)
     return np.asarray(a != b, dtype=bool)
 
 
@@ -148,16 +169,14 @@ def _unequal_bytes(a: Values, b: Values) -> Values:
     return np.asarray((items(a) != items(b)).any(axis=1)).reshape(a.shape)
 
 
-def _unequal_objects(a: Values, b: Values, tolerance: Tolerance) -> Values:
+def _unequal_objects(a: Values, b: Values, tolerance: Tolerance, same: Same) -> Values:
     out = np.zeros(a.shape, dtype=bool)
     for index in np.ndindex(a.shape):
         x, y = a[index], b[index]
         if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-            out[index] = x.shape != y.shape or bool(unequal(x, y, tolerance).any())
-        elif all(v is None or isinstance(v, Ref | str | bytes | bool | int | float) for v in (x, y)):
-            out[index] = x != y
-        elif bool(x) or bool(y):
-            raise TypeError(f"values of type {type(x).__name__} cannot be compared")
+            out[index] = x.shape != y.shape or bool(unequal(x, y, tolerance, same).any())
+        else:
+            out[index] = not same(x, y)
     return out
 
 
@@ -179,8 +198,8 @@ class Tally:
         How many values differ, of how many.
     """
 
-    def __init__(self, tolerance: Tolerance = EXACT) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: Tolerance = EXACT, same: Same = plainly_same) -> None:
+        self.tolerance, self.same = tolerance, same
         self.count = self.total = 0
         self.largest = 0.0
         self._first: tuple[tuple[int, ...], str, str] | None = None
@@ -195,7 +214,7 @@ class Tally:
         place
             Turns an index in the block into one in the array.
         """
-        wrong = unequal(a, b, self.tolerance)
+        wrong = unequal(a, b, self.tolerance, self.same)
         self.total += wrong.size
         count = int(np.count_nonzero(wrong))
         if not count:
@@ -241,11 +260,13 @@ def shown(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def array_difference(where: str, a: Array, b: Array, tolerance: Tolerance, budget: int) -> Difference | None:
+def array_difference(
+    where: str, a: Array, b: Array, tolerance: Tolerance, budget: int, same: Same = plainly_same
+) -> Difference | None:
     """Compare the values of two arrays of one shape, box by box within a budget of bytes."""
     from nxconvert.engine.transfer import boxes
 
-    tally = Tally(tolerance)
+    tally = Tally(tolerance, same)
     for box in boxes(a, budget // 4):
         start = tuple(s.start for s in box)
         tally.add(

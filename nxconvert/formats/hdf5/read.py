@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t
+from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t
 
 from nxconvert.array import Box, Chunk, Storage, decode, full_box, is_text
 from nxconvert.errors import InputError
@@ -156,6 +156,9 @@ class _H5Node(Node):
     def identity(self) -> Hashable:
         info = h5o.get_info(self.id)
         return (info.fileno, info.addr)
+
+    def referent(self, value: Any) -> Ref | None:
+        return _reference(value, self) if isinstance(value, h5r.Reference) else super().referent(value)
 
     @property
     def source(self) -> str:
@@ -385,5 +388,20 @@ def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
 def _reference(ref: Any, node: _H5Node) -> Ref | None:
     if not ref:
         return None
-    name = h5i.get_name(h5py.h5r.dereference(ref, node.file.id))
-    return Ref(_text(name)) if name else None
+    try:
+        name = h5i.get_name(h5r.dereference(ref, node.file.id))
+        region = _region(h5r.get_region(ref, node.file.id)) if isinstance(ref, h5r.RegionReference) else None
+    except (ValueError, RuntimeError, KeyError):
+        return Ref("")  # it leads nowhere
+    return Ref(_text(name or b""), region)
+
+
+def _region(space: h5s.SpaceID) -> tuple[tuple[int, ...], ...]:
+    """Return the corners of the boxes, or the points, that a region is made of."""
+    if space.get_select_type() == h5s.SEL_HYPERSLABS:
+        corners = space.get_select_hyper_blocklist().reshape(-1, space.get_simple_extent_ndims())
+    elif space.get_select_type() == h5s.SEL_POINTS:
+        corners = space.get_select_elem_pointlist()
+    else:
+        return ()
+    return tuple(tuple(int(n) for n in corner) for corner in corners)
