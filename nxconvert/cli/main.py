@@ -8,7 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 
 import typer
 
-from nxconvert.cli import compare, convert, formats
+from nxconvert.cli import compare, convert, formats, ls
 
 app = typer.Typer(
     name="nxconvert",
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("convert", no_args_is_help=True)(convert.run)
 app.command("compare", no_args_is_help=True)(compare.run)
 app.command("formats")(formats.run)
+app.command("ls", no_args_is_help=True)(ls.run)
 
 
 def version(value: bool) -> None:

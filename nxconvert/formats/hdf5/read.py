@@ -298,7 +298,7 @@ class H5Dataset(_H5Node, Dataset):
             if out.size:
                 self.id.read(h5s.ALL, h5s.ALL, out, _native(self.dtype))
             return out
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{self.source} cannot be read: {_last_reason(str(error))}", _filter_tip(error)) from None
 
     def _read_box(self, box: Box) -> np.ndarray[Any, Any]:
