@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -123,24 +124,33 @@ class _Text:
             yield f"({closed:,} groups are not opened; FILE::/path lists one, --all opens them)"
 
     def _records(self, source: Records) -> Iterator[str]:
-        from nxconvert.listing import MANY, OPEN, record_items
+        from nxconvert.listing import OPEN
 
-        for number, record in enumerate(source):
-            if number and number == OPEN and not self.whole:
-                yield "... the others in short; --all lists them in full"
-            items = list(record_items(record)) if number < OPEN or self.whole else []
+        rest = iter(source)
+        first = list(islice(rest, OPEN + 1))
+        opened = len(first) if self.whole or len(first) <= OPEN else 1
+        for number, record in enumerate(chain(first, rest)):
             yield _headline(record)
-            for kind in ("field", "header"):
-                chosen = [i for i in items if i.kind == kind]
-                if kind == "header" and chosen:
-                    yield " header"
-                shown = chosen if self.whole or len(chosen) <= MANY else chosen[:MANY]
-                for item in shown:
-                    yield _line(item, None)
-                    if self.attrs:
-                        yield from _attributes(item)
-                if len(shown) < len(chosen):
-                    yield f"  ... {len(chosen) - len(shown):,} more; --all lists them"
+            if number < opened or self.whole:
+                yield from self._fields(record)
+        if not self.whole and opened < len(first):
+            yield "(one record is listed in full; --all lists all)"
+
+    def _fields(self, record: Record) -> Iterator[str]:
+        from nxconvert.listing import FEW, MANY, record_items
+
+        items = list(record_items(record))
+        for kind in ("field", "header"):
+            chosen = [i for i in items if i.kind == kind]
+            if kind == "header" and chosen:
+                yield " header"
+            shown = chosen if self.whole or len(chosen) <= MANY else chosen[:FEW]
+            for item in shown:
+                yield _line(item, None)
+                if self.attrs:
+                    yield from _attributes(item)
+            if len(shown) < len(chosen):
+                yield f"  ... {len(chosen) - len(shown):,} more; --all lists them"
 
 
 def _headline(record: Record) -> str:
@@ -208,6 +218,7 @@ class _Json:
 
     def __init__(self) -> None:
         self.files = 0
+        self.told: Exception | None = None
 
     def put(self, text: str) -> None:
         """Print a piece."""
@@ -234,19 +245,28 @@ class _Json:
     def _object(self, head: dict[str, Any], name: str, items: Iterator[dict[str, Any]]) -> None:
         import json
 
-        self.put((",\n" if self.files else "[") + json.dumps(head)[:-1] + f', "{name}": [')
-        self.files += 1
-        for number, item in enumerate(items):
-            self.put((",\n" if number else "\n") + json.dumps(item))
+        from nxconvert.errors import NxconvertError
+
+        self._next(json.dumps(head)[:-1] + f', "{name}": [')
+        try:
+            for number, item in enumerate(items):
+                self.put((",\n" if number else "\n") + json.dumps(item))
+        except NxconvertError as error:
+            self.put("], " + json.dumps({"error": str(error), "tip": error.tip})[1:])
+            self.told = error
+            raise
         self.put("]}")
 
+    def _next(self, text: str) -> None:
+        self.put((",\n" if self.files else "[") + text)
+        self.files += 1
+
     def failure(self, place: Location, error: Any) -> None:
-        """Say why a file is not listed."""
+        """Say why a file is not listed, or not to its end."""
         import json
 
-        said = {"location": str(place), "error": str(error), "tip": error.tip}
-        self.put((",\n" if self.files else "[") + json.dumps(said))
-        self.files += 1
+        if error is not self.told:
+            self._next(json.dumps({"location": str(place), "error": str(error), "tip": error.tip}))
         complain(error)
 
     def end(self) -> None:
