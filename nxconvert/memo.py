@@ -43,6 +43,11 @@ def describe(record: Record, lose: Callable[[str, str], None] = lambda name, why
     if record.grid:
         memo["grid"] = dict(record.grid)
     memo["columns"] = {f.name: _column(f, lose) for f in record.columns}
+    rows = record.rows
+    for f in record.columns:
+        if f.shape[0] != rows:
+            memo["rows"] = rows
+            memo["columns"][f.name]["length"] = f.shape[0]
     header: dict[str, Any] = {}
     for f in record.header:
         try:

@@ -25,13 +25,14 @@ def rows(
     quote: Callable[[str], bytes] = lambda text: text.encode("utf-8", "surrogateescape"),
     float_format: str = "",
     booleans: tuple[bytes, bytes] = (b"false", b"true"),
+    decimal: bytes = b".",
 ) -> bytes:
-    """Write rows of scalar columns.
+    """Write rows of columns.
 
     Parameters
     ----------
     columns
-        Arrays of rank 1; one that is shorter than ``count`` has its last rows missing, a masked one those masked.
+        Arrays; the elements of a row's item stand side by side. One that is shorter than ``count`` has its last rows missing, a masked one those masked.
     count
         Number of rows.
     separator, missing
@@ -42,6 +43,8 @@ def rows(
         A ``%`` format for floats, e.g. ``%.6g``; empty for exact ones.
     booleans
         How false and true are written.
+    decimal
+        The decimal sign.
 
     Returns
     -------
@@ -50,12 +53,17 @@ def rows(
     """
     if not count:
         return b""
+    columns = [part for c in columns for part in ([c] if c.ndim == 1 else list(c.reshape(len(c), -1).T))]
     if not columns:
         return b"\n" * count
-    if not float_format and (whole := _uniform(columns, count)) is not None:
+    if not float_format and decimal == b"." and (whole := _uniform(columns, count)) is not None:
         return whole.replace(b",", separator) if separator != b"," else whole
     cells = [
-        _padded(_cells(c, quote=quote, missing=missing, float_format=float_format, booleans=booleans), count, missing)
+        _padded(
+            _cells(c, quote=quote, missing=missing, float_format=float_format, booleans=booleans, decimal=decimal),
+            count,
+            missing,
+        )
         for c in columns
     ]
     if len(cells) == 1:
@@ -68,7 +76,7 @@ def _uniform(columns: Sequence[Column], count: int) -> bytes | None:
     first = columns[0].dtype
     if first.char not in "dlqi" or not first.isnative:
         return None
-    if any(c.dtype != first or len(c) != count or isinstance(c, np.ma.MaskedArray) for c in columns):
+    if any(c.dtype != first or len(c) != count or type(c) is not np.ndarray for c in columns):
         return None
     block = np.empty((count, len(columns)), first)
     for i, c in enumerate(columns):
@@ -90,9 +98,11 @@ def _cells(
     missing: bytes,
     float_format: str,
     booleans: tuple[bytes, bytes],
+    decimal: bytes,
 ) -> list[bytes]:
-    mask = np.ma.getmaskarray(column) if isinstance(column, np.ma.MaskedArray) else None
-    values = np.ma.getdata(column)
+    masked = type(column) is not np.ndarray  # numpy.ma is slow to load, and rarely needed
+    mask = np.ma.getmaskarray(column) if masked else None
+    values = np.ma.getdata(column) if masked else column
     kind = values.dtype.kind
     if is_text(values.dtype) or values.dtype == object:
         cells = [quote(v if isinstance(v, str) else str(v)) for v in decode(values)]
@@ -106,6 +116,8 @@ def _cells(
         cells = [str(v).strip("()").encode() for v in values.tolist()]
     else:
         cells = _numbers(values)
+    if decimal != b"." and kind in "fc":
+        cells = [c.replace(b".", decimal) for c in cells]
     if mask is not None:
         for i in np.flatnonzero(mask):
             cells[i] = missing
