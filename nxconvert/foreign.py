@@ -22,8 +22,9 @@ from nxconvert.textfile import SMALL, Column, Sheet, record
 
 COMMENTS = ("#", "%", "!", "//")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "": "white space"}
-_UNITS = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<units>[^()\[\]]+)[)\]]$")
-_WORDS = {b"nan", b"inf", b"-inf", b"+inf", b"na", b"n/a", b"null", b"-", b"--"}
+_UNITS = re.compile(r"^(?P<name>.*\S)(?:\s+\((?P<round>[^()]+)\)|\s*\[(?P<square>[^\[\]]+)\])$")
+_NO_NUMBERS = {"na", "n/a", "null", "-", "--"}
+_WORDS = {b"nan", b"inf", b"-inf", b"+inf", *(w.encode() for w in _NO_NUMBERS)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,15 @@ def find(path: Path, delimiter: str = "", decimal: str = "", comment: str = "") 
         raise InputError(
             f"{path} has more than one table: from line {first + 1} and from line {last + again[2] + 1}", "split it"
         )
+    others = sum(
+        len(cells := _cells(line, separator)) > 1 and all(_kinds(cells, mark)) and not _is_comment(line, comment)
+        for line in [*lines[:first], *([] if large else lines[last:])]
+    )
+    if others > max(3, last - first):
+        raise InputError(
+            f"{path} has {last - first} rows of {width} numbers, and {others} of other widths: not a plain table",
+            "name its format with --from",
+        )
     sizes = [len(line) for line in raw_lines]
     start = offset + sum(sizes[:first])
     stop = path.stat().st_size if large else offset + sum(sizes[:last])
@@ -212,19 +222,17 @@ def _is_number(cell: str, mark: str) -> bool:
 
 
 def _labels(lines: Sequence[str], separator: str, width: int) -> tuple[int, tuple[str, ...]]:
-    """Find the label line: the last one before the rows that has as many names."""
-    for i in range(len(lines) - 1, max(-1, len(lines) - 8), -1):
-        line = lines[i].strip().lstrip("#%!/ ").strip()
-        if not line:
-            continue
-        splits = [separator] if separator else []
-        for cells in [[c.strip().strip('"') for c in line.split(s)] for s in [*splits, ",", "\t"]] + [
-            re.split(r"\s{2,}", line),
-            line.split(),
-        ]:
-            trimmed = cells[:-1] if len(cells) == width + 1 and not cells[-1] else cells
-            if len(trimmed) == width and all(trimmed) and not all(_is_number(c, ".") for c in trimmed):
-                return i, tuple(trimmed)
+    """Find the label line: the last one before the rows that says anything, when it has as many names."""
+    said = [i for i, line in enumerate(lines) if re.search(r"\w", line)]
+    if not said:
+        return -1, ()
+    line = re.sub(r"^\s*(#L\b|[#%!]+|//)", "", lines[said[-1]]).strip()
+    by_sign = [[c.strip().strip('"') for c in line.split(s)] for s in dict.fromkeys([separator, ",", "\t"]) if s]
+    for cells in [*by_sign, re.split(r"\s{2,}", line), line.split()]:
+        names = cells[:-1] if len(cells) == width + 1 and not cells[-1] else cells
+        numbers = sum(_is_number(c, ".") for c in names)
+        if len(names) == width and all(names) and numbers * 2 < width:
+            return said[-1], tuple(names)
     return -1, ()
 
 
@@ -235,7 +243,7 @@ def _columns(found: Found) -> tuple[list[str], list[str]]:
     seen: Counter[str] = Counter()
     for label in labels:
         parts = _UNITS.match(label)
-        name, unit = (parts["name"], parts["units"].strip()) if parts else (label, "")
+        name, unit = (parts["name"], (parts["round"] or parts["square"]).strip()) if parts else (label, "")
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         units.append(unit)

@@ -32,7 +32,8 @@ def rows(
     Parameters
     ----------
     columns
-        Arrays; the elements of a row's item stand side by side. One that is shorter than ``count`` has its last rows missing, a masked one those masked.
+        Arrays; the elements of a row's item stand side by side. One that is shorter than ``count`` has its last rows
+        missing, a masked one those masked.
     count
         Number of rows.
     separator, missing

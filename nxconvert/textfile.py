@@ -212,7 +212,7 @@ class Sheet:
     def _by_polars(self, text: bytes, dtypes: Sequence[np.dtype[Any]], count: int) -> list[np.ndarray[Any, Any]] | None:
         import polars as pl
 
-        kinds = {"f2": pl.Float32, "f4": pl.Float32, "f8": pl.Float64}
+        kinds: dict[str, Any] = {"f2": pl.Float32, "f4": pl.Float32, "f8": pl.Float64}
         kinds |= {f"i{n}": t for n, t in zip((1, 2, 4, 8), (pl.Int8, pl.Int16, pl.Int32, pl.Int64), strict=True)}
         kinds |= {f"u{n}": t for n, t in zip((1, 2, 4, 8), (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64), strict=True)}
         schema = {str(i): kinds[d.str[1:]] for i, d in enumerate(dtypes)}
@@ -240,10 +240,10 @@ class Sheet:
 
     def _cell_by_cell(self, text: bytes, first: int) -> list[np.ndarray[Any, Any]]:
         lines = list(self._cells(text))
-        for number, line in enumerate(lines):
-            if len(line) > self.width and any(line[self.width :]):
+        for number, cells in enumerate(lines):
+            if len(cells) > self.width and any(cells[self.width :]):
                 raise InputError(
-                    f"{self.path}: row {first + number + 1} has {len(line)} cells, there are {self.width} columns",
+                    f"{self.path}: row {first + number + 1} has {len(cells)} cells, there are {self.width} columns",
                     "is the separator right, and are cells that hold it quoted?",
                 )
         out: list[np.ndarray[Any, Any]] = []
@@ -270,8 +270,8 @@ class Sheet:
         while at < len(text):
             found = cell.match(text, at)
             if found is None:
-                line = text.count(b"\n", 0, at) + 1
-                raise InputError(f"{self.path}: a quote is not closed in row {line}", 'write a quote in a cell as ""')
+                number = text.count(b"\n", 0, at) + 1
+                raise InputError(f"{self.path}: a quote is not closed in row {number}", 'write a quote in a cell as ""')
             quoted, plain, after = found.groups()
             row.append(quoted.replace(b'""', b'"') if quoted is not None else plain.strip() or None)
             if after == b"\n":

@@ -52,6 +52,18 @@ FloatFormat = Annotated[
     str | None,
     typer.Option("--float-format", metavar="FMT", help="How numbers are written, e.g. %.6g; default: exact."),
 ]
+Delimiter = Annotated[
+    str | None,
+    typer.Option("--delimiter", metavar="SIGN", help="Foreign text: comma, semicolon, tab, space or a sign."),
+]
+Decimal = Annotated[str | None, typer.Option("--decimal", metavar="SIGN", help="Foreign text: the decimal sign.")]
+Comment = Annotated[
+    str | None, typer.Option("--comment", metavar="SIGN", help="Foreign text: what comments begin with.")
+]
+Roles = Annotated[
+    str | None,
+    typer.Option("--roles", metavar="x=NAME,signal=NAME", help="Text: what the columns are; also errors=, auxiliary=."),
+]
 Dialect = Annotated[str | None, typer.Option("--dialect", metavar="csv|excel", help="Dialect of CSV.")]
 Profile = Annotated[
     str | None,

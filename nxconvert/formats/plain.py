@@ -1,0 +1,203 @@
+"""Plain columns: numbers between blanks, everything else behind ``#``; what ``numpy.loadtxt`` and gnuplot read.
+
+A missing value is written ``nan``, since ``loadtxt`` knows no empty cell; which ones those are stands in a last
+comment line. Text columns have no place here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nxconvert import foreign, memo, table
+from nxconvert.array import Values, named_type
+from nxconvert.errors import InputError, OutputError
+from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Records, RecordSink, Report
+from nxconvert.formats.csv import READ_OPTIONS
+from nxconvert.record import Block, Field, Record, plain
+from nxconvert.textfile import Column, Sheet, record
+
+MARK = "#nxconvert "
+_TOLD = ("title", "start_time", "end_time", "sample", "comment")
+
+
+def sniff(head: Head) -> int:
+    """Ours by its memo line; else perhaps, when the lines are columns of numbers between blanks or tabs."""
+    if b"\0" in head.start:
+        return 0
+    if any(line.startswith(MARK + "{") for line in head.lines(20)):
+        return 2
+    found = foreign.looks_like(head.start[: 16 << 10].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+    return 1 if found in ("", "\t") else 0
+
+
+class PlainSink(RecordSink):
+    """Writes one record as plain columns."""
+
+    def __init__(self, path: Path, report: Report, float_format: str = "") -> None:
+        self.path, self.report, self.float_format = path, report, float_format
+        self.file = path.open("wb")
+        self.names: list[str] = []
+        self.missing: dict[str, list[int]] = {}
+
+    def begin(self, record: Record) -> None:
+        columns = [f for f in record.columns if f.dtype.kind in "biuf"]
+        for f in record.columns:
+            if f not in columns:
+                self.report.lose(f.name, record.source, "plain columns hold numbers only")
+        if not columns:
+            raise OutputError(f"{record.source} has no column of numbers", "write it as CSV")
+        kept = record.with_fields([*record.header, *columns])
+        self.names = [f.name for f in columns]
+        self.missing = {}
+        lines = [f"# {n}: {_one_line(plain(kept.fields[n].values))}" for n in _TOLD if n in kept.fields]
+        units = [f"{_word(f.name)} {f.units}" for f in columns if f.units]
+        lines += [f"# units: {_one_line(', '.join(units))}"] if units else []
+        told = memo.describe(kept, lambda name, why: self.report.lose(name, record.source, why))
+        lines.append(MARK + memo.dumps(told))
+        lines.append("# " + " ".join(_word(label) for f in columns for label in _labels(f)))
+        self._put(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+
+    def write(self, block: Block) -> None:
+        columns = []
+        for name in self.names:
+            values = block.columns.get(name, np.empty(0))
+            if type(values) is not np.ndarray:
+                mask = np.ma.getmaskarray(values).reshape(len(values), -1).all(axis=1)
+                self.missing.setdefault(name, []).extend((np.flatnonzero(mask) + block.start).tolist())
+            columns.append(values)
+        width = {"separator": b" ", "missing": b"nan", "booleans": (b"0", b"1"), "float_format": self.float_format}
+        whole = [_filled(c, block.rows) if c.ndim > 1 else c for c in columns]
+        self._put(table.rows(whole, block.rows, **width))  # type: ignore[arg-type]
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self.file.write(data)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def end(self) -> None:
+        missing = {n: rows for n, rows in self.missing.items() if rows}
+        if missing:
+            self._put((MARK + memo.dumps({"missing": missing}) + "\n").encode())
+
+    def close(self) -> None:
+        try:
+            self.file.close()
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def abort(self) -> None:
+        self.file.close()
+
+
+def _filled(values: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
+    """Give items that end early rows of their own, which are written as missing."""
+    if len(values) == rows:
+        return values
+    whole = np.zeros((rows, *values.shape[1:]), dtype=values.dtype)
+    whole[: len(values)] = np.ma.getdata(values)
+    mask = np.ones(whole.shape, dtype=bool)
+    mask[: len(values)] = np.ma.getmaskarray(values)
+    return np.ma.MaskedArray(whole, mask)
+
+
+def _labels(f: Field) -> list[str]:
+    if not f.item_shape:
+        return [f.name]
+    return [f"{f.name}[{','.join(map(str, index))}]" for index in np.ndindex(*f.item_shape)]
+
+
+def _word(name: str) -> str:
+    """Make a label that holds no blank."""
+    return re.sub(r"\s+", "_", name) or "_"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+class PlainRecords(Records):
+    """The one record of a file of plain columns."""
+
+    def __init__(self, path: Path, options: Mapping[str, str]) -> None:
+        self.path, self.options = path, options
+
+    def __iter__(self) -> Iterator[Record]:
+        known, start = self._memo()
+        if known is None:
+            yield foreign.read(self.path, **self.options)
+            return
+        described = known["columns"]
+        try:
+            columns = tuple(Column(n, named_type(c["dtype"]), tuple(c.get("item", ()))) for n, c in described.items())
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{self.path}: the line that begins with {MARK}is damaged") from None
+        absent = {n: np.array(rows, dtype=np.int64) for n, rows in self._missing().items()}
+        sheet = Sheet(self.path, columns, start, None, b"", comment=b"#", complete=True, absent=absent)
+        if sheet.rows == known.get("rows", sheet.rows):
+            sheet = replace(sheet, columns=tuple(replace(c, length=described[c.name].get("length")) for c in columns))
+        source = str(self.path)
+        fields = memo.header_fields(known, source) + [
+            Field(c.name, Values(np.empty(0)), True, source=f"{source}::{c.name}", **memo.about(described[c.name]))
+            for c in columns
+        ]
+        if self.options.get("roles"):
+            fields = foreign.with_stated_roles(fields, self.options["roles"])
+        about = {"key": known.get("key", {}), "mapping": known.get("mapping", ""), "grid": known.get("grid")}
+        yield record(sheet, fields, source=source, **about)
+
+    def _memo(self) -> tuple[dict[str, Any] | None, int]:
+        """Return the memo, and where the rows begin."""
+        known: dict[str, Any] | None = None
+        with self.path.open("rb") as file:
+            while True:
+                at = file.tell()
+                line = file.readline()
+                if not line.startswith(b"#"):
+                    return known, at
+                if line.startswith((MARK + "{").encode()) and known is None:
+                    known = memo.loads(line.decode("utf-8", "surrogateescape").removeprefix(MARK))
+
+    def _missing(self) -> dict[str, list[int]]:
+        """Return the rows that are missing, as the last comment line has them."""
+        with self.path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - (1 << 20)))
+            tail = file.read()
+        at = tail.rfind(b"\n" + (MARK + '{"missing"').encode())
+        if at < 0:
+            return {}
+        import json
+
+        try:
+            found = json.loads(tail[at + 1 + len(MARK) :].split(b"\n")[0])["missing"]
+            return {str(n): [int(r) for r in rows] for n, rows in found.items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{self.path}: its last comment line is damaged", "delete it to read plain values"
+            ) from None
+
+
+def open_records(location: Location, policy: Policy, report: Report, **options: str) -> Records:
+    """Open a file of plain columns."""
+    return PlainRecords(location.path, options)
+
+
+FORMAT = Format(
+    name="plain",
+    title="plain columns",
+    extensions=(".txt", ".dat", ".asc", ".xy", ".xye", ".chi"),
+    sniff=sniff,
+    open=open_records,
+    create=PlainSink,
+    holds=Holds(item_rank=0, records=1, kinds="biuf", note="one table of numbers a file"),
+    write_options=(Option("float_format", "", "Format of floats, e.g. %.6g; default: exact."),),
+    read_options=READ_OPTIONS,
+    seeks=False,
+)
