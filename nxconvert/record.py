@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from nxconvert.array import Array, Values, as_array, decode, is_text
+from nxconvert.array import Array, decode, is_text
 from nxconvert.errors import InputError
 
 if TYPE_CHECKING:
@@ -217,36 +217,25 @@ class Record:
             yield Block(start, stop - start, columns)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the scalar columns as a DataFrame; header values and units are in its ``attrs``.
+        """Return the scalar columns as a DataFrame, and everything else that fits in its ``attrs``.
 
         Returns
         -------
         pandas.DataFrame
-            One row for each row; missing values are masked (nullable dtypes). ``attrs["units"]`` maps columns to
-            units, ``attrs["header"]`` names to values, ``attrs["key"]`` is the record's key.
-        """
-        import pandas as pd
+            One row for each row, one column for each per-row field of numbers or text. The dtypes are numpy's; text is
+            ``object``. A column with missing values has a nullable dtype (``Int32``, ``Float64``, ``boolean``): NaN
+            stays a number there, and ``pandas.NA`` is what is missing. ``attrs["key"]`` is the record's key,
+            ``attrs["units"]`` maps names to units, ``attrs["header"]`` names to header values. Spectra and images
+            are left out, and listed in ``attrs["left_out"]``.
 
-        scalar = [f for f in self.columns if not f.item_shape]
-        parts: dict[str, list[Any]] = {f.name: [] for f in scalar}
-        for block in self.blocks([f.name for f in scalar]):
-            for f in scalar:
-                values = block.columns[f.name]
-                short = block.rows - len(values)
-                data = decode(np.ma.getdata(values)) if is_text(f.dtype) else np.ma.getdata(values)
-                series = pd.Series(data)
-                mask = np.ma.getmaskarray(values)
-                if mask.any() or short:
-                    kind: Any = _nullable(f.dtype) if f.dtype.kind in "biuf" else object
-                    series = series.astype(kind)
-                    series[mask] = pd.NA
-                    series = series.reindex(range(block.rows))
-                parts[f.name].append(series)
-        frame = pd.DataFrame({n: pd.concat(p, ignore_index=True) if p else [] for n, p in parts.items()})
-        frame.attrs["key"] = dict(self.key)
-        frame.attrs["units"] = {f.name: f.units for f in scalar if f.units}
-        frame.attrs["header"] = {f.name: plain(f.values) for f in self.header}
-        return frame
+        Raises
+        ------
+        InputError
+            When values cannot be read.
+        """
+        from nxconvert.frame import to_pandas
+
+        return to_pandas(self)
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame) -> Record:
@@ -255,34 +244,17 @@ class Record:
         Parameters
         ----------
         frame
-            Columns become per-row fields of the same dtype; NA becomes a missing value; the index is dropped unless
-            it has a name.
+            Columns become per-row fields of the same dtype; None, NA and, in text, NaN become missing values. The
+            index is dropped unless it has a name. ``attrs`` may have ``key``, ``units`` and ``header``.
+
+        Raises
+        ------
+        InputError
+            When a column is neither numbers nor text, or two things have one name.
         """
-        if frame.index.name is not None:
-            frame = frame.reset_index()
-        units = frame.attrs.get("units", {})
-        fields = [Field(str(n), Values(v)) for n, v in frame.attrs.get("header", {}).items()]
-        for name in frame.columns:
-            series = frame[name]
-            missing = series.isna().to_numpy() if not isinstance(series.dtype, np.dtype) else None
-            dtype = getattr(series.dtype, "numpy_dtype", None)
-            if missing is not None and missing.any():
-                series = series.fillna("" if dtype is None or dtype == object else 0)
-            values = as_array(series.to_numpy(dtype) if dtype is not None else series.to_numpy())
-            fields.append(
-                Field(
-                    str(name),
-                    Values(values),
-                    per_row=True,
-                    attrs={"units": units[name]} if name in units else {},
-                    mask=Values(missing) if missing is not None and missing.any() else None,
-                )
-            )
-        return cls(frame.attrs.get("key", {}), by_name(fields), source="DataFrame")
+        from nxconvert.frame import from_pandas
 
-
-def _nullable(dtype: np.dtype[Any]) -> str:
-    return "boolean" if dtype.kind == "b" else dtype.name.capitalize().replace("Uint", "UInt")
+        return from_pandas(frame)
 
 
 def plain(values: Array) -> Any:
