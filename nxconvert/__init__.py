@@ -1,3 +1,90 @@
-"""nxconvert: scientific data between NeXus/HDF5 and the formats that people open in other programs."""
+"""nxconvert: scientific data between NeXus/HDF5 and the formats that people open in other programs.
+
+    nxconvert.open(location)             a file as a tree (like h5py) or as records
+    nxconvert.convert(inputs, output)    what the command does
+    nxconvert.compare(a, b)              whether two files hold the same, and where they differ
+    nxconvert.formats()                  the formats by name
+
+``Record`` and ``Field`` are tables and stacks; a record goes to and from pandas. All errors are ``NxconvertError``.
+What is named here loads when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nxconvert.api import DatasetFile, RecordFile, TreeFile, compare, convert, open
+    from nxconvert.comparison import Comparison, Difference
+    from nxconvert.errors import (
+        InputError,
+        Loss,
+        MappingError,
+        Notice,
+        NxconvertError,
+        OutputError,
+        PolicyError,
+        UsageError,
+    )
+    from nxconvert.format import Format, Report
+    from nxconvert.record import Field, Record, Role
+    from nxconvert.registry import formats
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "nxconvert.api": ("DatasetFile", "RecordFile", "TreeFile", "compare", "convert", "open"),
+    "nxconvert.comparison": ("Comparison", "Difference"),
+    "nxconvert.errors": (
+        "InputError",
+        "Loss",
+        "MappingError",
+        "Notice",
+        "NxconvertError",
+        "OutputError",
+        "PolicyError",
+        "UsageError",
+    ),
+    "nxconvert.format": ("Format", "Report"),
+    "nxconvert.record": ("Field", "Record", "Role"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Comparison",
+    "DatasetFile",
+    "Difference",
+    "Field",
+    "Format",
+    "InputError",
+    "Loss",
+    "MappingError",
+    "Notice",
+    "NxconvertError",
+    "OutputError",
+    "PolicyError",
+    "Record",
+    "RecordFile",
+    "Report",
+    "Role",
+    "TreeFile",
+    "UsageError",
+    "__version__",
+    "compare",
+    "convert",
+    "formats",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "formats":
+        return import_module("nxconvert.formats")  # a package that may be called
+    if name not in _HOME:
+        raise AttributeError(f"module 'nxconvert' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -102,14 +102,20 @@ class Array(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        """Read like a numpy array: ``a[()]``, ``a[3]``, ``a[2:5, :, 0]``."""
-        if isinstance(key, tuple) and not key:
-            return self.read()[()]
+        """Read like a numpy array: ``a[()]``, ``a[3]``, ``a[2:5, :, 0]``. Text comes as ``str``."""
+        values = self._at(key)
+        if not is_text(self.dtype):
+            return values
+        return decode(values) if isinstance(values, np.ndarray) else _decoded(values)
+
+    def _at(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
-        if any(not isinstance(k, int | slice) for k in keys):
+        if any(not isinstance(k, int | np.integer | slice) for k in keys):
             return self.read()[key]
         box: list[slice] = []
         rest: list[Any] = []
+        if len(keys) > self.ndim:
+            raise IndexError(f"{len(keys)} indices for an array of {self.ndim} dimensions")
         for k, n in zip(keys, self.shape, strict=False):
             if isinstance(k, slice):
                 start, stop, step = k.indices(n)
@@ -118,7 +124,7 @@ class Array(ABC):
                 box.append(slice(start, max(start, stop)))
                 rest.append(slice(None, None, step))
             else:
-                k = k + n if k < 0 else k
+                k = int(k) + n if k < 0 else int(k)
                 if not 0 <= k < n:
                     raise IndexError(f"index {k} is out of range for {n} items")
                 box.append(slice(k, k + 1))
@@ -126,7 +132,7 @@ class Array(ABC):
         return self.read(tuple(box))[tuple(rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.asarray(self.read(), dtype=dtype)
+        return np.asarray(self[...], dtype=dtype)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.shape} {type_name(self.dtype)}>"

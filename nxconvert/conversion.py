@@ -15,6 +15,7 @@ from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
 from nxconvert.errors import InputError, Loss, NxconvertError, UsageError
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
+from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
 from nxconvert.mapping.export import Exported, matches
 from nxconvert.mapping.imports import Importer
@@ -81,13 +82,13 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def convert(inputs: Sequence[str], output: str, plan: Plan = Plan(), report: Report | None = None) -> Report:
+def convert(inputs: Sequence[str | Location], output: str, plan: Plan = Plan(), report: Report | None = None) -> Report:
     """Convert inputs into an output.
 
     Parameters
     ----------
     inputs
-        Locations: ``scan.h5``, ``scan.h5::/1.1``, ``frames.tif``, globs, folders, ``-``.
+        Locations: ``scan.h5``, ``scan.h5::/1.1``, ``frames.tif``, globs, folders, ``-``; or records that are held.
     output
         A file, ``-``, or a folder (it exists, or ends in a slash) for one file a record.
     plan
@@ -142,6 +143,8 @@ def _check_options(plan: Plan, format: Format) -> None:
 
 def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
     """Open an input as its format says it is: a tree or records."""
+    if isinstance(place, Held):
+        return place.open()
     format = registry.detect(place, registry.head(place), plan.from_format)
     assert format.open is not None
     return format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))

@@ -19,7 +19,7 @@ from nxconvert.location import Location, safe_name
 
 
 @contextmanager
-def inputs(texts: Sequence[str]) -> Iterator[list[Location]]:
+def inputs(texts: Sequence[str | Location]) -> Iterator[list[Location]]:
     """Give the locations that arguments name: a glob is expanded, a folder gives its files, in natural order.
 
     Standard input is kept in a temporary file as long as the context lasts, since most formats must seek.
@@ -30,7 +30,8 @@ def inputs(texts: Sequence[str]) -> Iterator[list[Location]]:
         When a glob matches nothing or a folder holds no file.
     """
     with tempfile.TemporaryDirectory(prefix="nxconvert-") as folder:
-        places = [place for text in texts for place in _expanded(Location.parse(text))]
+        given = [_expanded(Location.parse(t)) if isinstance(t, str) else [t] for t in texts]
+        places = [place for expanded in given for place in expanded]
         if any(p.is_stream for p in places):
             spooled = Path(folder) / "stdin"
             with spooled.open("wb") as file:

@@ -27,7 +27,7 @@ broken: dict[str, str] = {}
 @cache
 def formats() -> dict[str, Format]:
     """Return all formats by name, built-in ones first."""
-    from nxconvert import formats as package
+    package = import_module("nxconvert.formats")
 
     found: dict[str, Format] = {}
     for module in pkgutil.iter_modules(package.__path__):

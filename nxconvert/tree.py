@@ -109,6 +109,9 @@ class Group(Node, Mapping[str, "Node"]):
         assert node is not None
         return node
 
+    def __repr__(self) -> str:
+        return f"<group {self.path}: {self.nx_class or 'no NX_class'}, {len(self)} members>"
+
     @property
     def nx_class(self) -> str:
         """The NeXus class, from ``NX_class`` or, as canSAS files have it, ``canSAS_class``; or an empty string."""
