@@ -195,7 +195,13 @@ class Sheet:
             return self._by_polars(text, dtypes, count)
         if self.separator:
             s = self.separator
-            if text.startswith(s) or s + s in text or s + b"\n" in text or b"\n" + s in text or b"\n\n" in text:
+            if (
+                text.startswith((s, b"\n"))
+                or s + s in text
+                or s + b"\n" in text
+                or b"\n" + s in text
+                or b"\n\n" in text
+            ):
                 return None
             if text.count(s) != count * (len(dtypes) - 1):
                 return None
@@ -280,6 +286,8 @@ class Sheet:
             at = found.end()
 
     def _column(self, c: Column, cells: list[bytes | None], first: int) -> np.ndarray[Any, Any]:
+        if c.dtype.kind in "biu":  # plain columns write a missing whole number so
+            cells = [None if cell == b"nan" else cell for cell in cells]
         there = [cell is not None for cell in cells]
         where = f"{self.path}::{c.name}"
         if is_text(c.dtype):
@@ -354,6 +362,36 @@ class Cells(Array):
         return _typed(out, self._column.dtype)[(slice(None), *item)]
 
 
+class Missing(Array):
+    """Which rows of one column of a sheet are missing."""
+
+    __slots__ = ("_column", "_number", "_sheet", "_values")
+
+    def __init__(self, sheet: Sheet, number: int, values: Cells) -> None:
+        self._sheet, self._number, self._values = sheet, number, values
+        self._column = sheet.columns[number]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._values.shape[:1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(bool)
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        (rows,) = full_box(box, self.shape)
+        mask = np.zeros(self.shape, dtype=bool)
+        for first, columns in self._sheet.pieces():
+            values = columns[self._number][: max(0, len(mask) - first)]
+            if _masked(values):
+                mask[first : first + len(values)] = np.ma.getmaskarray(values).reshape(len(values), -1).all(axis=1)
+        absent = self._sheet.absent.get(self._column.name)
+        if absent is not None:
+            mask[absent[absent < len(mask)]] = True
+        return mask[rows]
+
+
 def _typed(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Give an array its dtype with the metadata, which numpy drops."""
     if values.dtype is dtype:
@@ -409,5 +447,10 @@ def record(sheet: Sheet, fields: Sequence[Field], **about: Any) -> SheetRecord:
         Key, source, mapping, grid.
     """
     numbers = {c.name: i for i, c in enumerate(sheet.columns)}
-    made = {f.name: replace(f, values=Cells(sheet, numbers[f.name])) if f.per_row else f for f in fields}
+    made: dict[str, Field] = {}
+    for f in fields:
+        if f.per_row:
+            cells = Cells(sheet, numbers[f.name])
+            f = replace(f, values=cells, mask=Missing(sheet, numbers[f.name], cells))
+        made[f.name] = f
     return SheetRecord(fields=made, sheet=sheet, **about)

@@ -224,7 +224,7 @@ def _memo(path: Path) -> tuple[dict[str, Any] | None, int, int | None]:
 
 def _unquoted(line: bytes) -> str:
     """Return a memo's text, also when a spreadsheet has quoted the line."""
-    text = line.decode("utf-8", "surrogateescape").strip().strip(";,")
+    text = line.decode("utf-8", "replace").strip().strip(";,")
     if text.startswith('"'):
         text = ",".join(next(csv.reader([text])))
     return text.removeprefix(PREFIX)

@@ -133,7 +133,7 @@ class PlainRecords(Records):
         if known is None:
             yield foreign.read(self.path, **self.options)
             return
-        described = known["columns"]
+        described: Any = known.get("columns")
         try:
             columns = tuple(Column(n, named_type(c["dtype"]), tuple(c.get("item", ()))) for n, c in described.items())
         except (KeyError, TypeError, AttributeError):
@@ -162,7 +162,7 @@ class PlainRecords(Records):
                 if not line.startswith(b"#"):
                     return known, at
                 if line.startswith((MARK + "{").encode()) and known is None:
-                    known = memo.loads(line.decode("utf-8", "surrogateescape").removeprefix(MARK))
+                    known = memo.loads(line.decode("utf-8", "replace").removeprefix(MARK))
 
     def _missing(self) -> dict[str, list[int]]:
         """Return the rows that are missing, as the last comment line has them."""
@@ -192,7 +192,7 @@ def open_records(location: Location, policy: Policy, report: Report, **options: 
 FORMAT = Format(
     name="plain",
     title="plain columns",
-    extensions=(".txt", ".dat", ".asc", ".xy", ".xye", ".chi"),
+    extensions=(".txt", ".dat", ".asc"),
     sniff=sniff,
     open=open_records,
     create=PlainSink,
