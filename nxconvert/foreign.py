@@ -156,20 +156,22 @@ def _block(lines: Sequence[str], separator: str, decimal: str, comment: str) -> 
         for mark in [decimal] if decimal else [".", ","]:
             if mark == "," and candidate == ",":
                 continue
-            for first, last, width in _runs(lines, candidate, mark, comment):
+            for first, last, width, numbers in _runs(lines, candidate, mark, comment):
                 if width == 1 and candidate:
                     continue
-                score = ((last - first) * width, -order)
+                score = ((last - first) * numbers, -order)
                 if best is None or score > (best[0], best[1]):
                     best = (*score, (candidate, mark, first, last, width))
-        if best is not None and best[2][4] > 1 and separator == "?" and best[0] >= 0.5 * len(lines):
+        if best is not None and best[2][4] > 1 and separator == "?" and best[0] >= 0.5 * len(lines) * best[2][4]:
             break
     return best[2] if best else None
 
 
-def _runs(lines: Sequence[str], separator: str, mark: str, comment: str) -> list[tuple[int, int, int]]:
-    runs: list[tuple[int, int, int]] = []
-    first, width, texts = -1, 0, None
+def _runs(lines: Sequence[str], separator: str, mark: str, comment: str) -> list[tuple[int, int, int, int]]:
+    """Find runs of like rows: first and last line, number of cells in a row, and how many of them are numbers."""
+    runs: list[tuple[int, int, int, int]] = []
+    first, width = -1, 0
+    texts: tuple[bool, ...] = ()
     for i, line in enumerate([*lines, "end"]):
         cells = _cells(line, separator)
         kinds = _kinds(cells, mark) if i < len(lines) and not _is_comment(line, comment) else None
@@ -179,10 +181,10 @@ def _runs(lines: Sequence[str], separator: str, mark: str, comment: str) -> list
         if fits and first >= 0 and len(cells) == width and kinds == texts:
             continue
         if first >= 0:
-            runs.append((first, _last(lines, first, i), width))
+            runs.append((first, _last(lines, first, i), width, sum(texts)))
             first = -1
         if fits:
-            first, width, texts = i, len(cells), kinds
+            first, width, texts = i, len(cells), kinds or ()
     return [r for r in runs if r[1] - r[0] >= 2 or len(lines) <= 3]
 
 
