@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,7 +55,9 @@ def rows(
     """
     if not count:
         return b""
-    columns = [part for c in columns for part in ([c] if c.ndim == 1 else list(c.reshape(len(c), -1).T))]
+    columns = [
+        part for c in columns for part in ([c] if c.ndim == 1 else list(c.reshape(len(c), math.prod(c.shape[1:])).T))
+    ]
     if not columns:
         return b"\n" * count
     if not float_format and decimal == b"." and (whole := _uniform(columns, count)) is not None:

@@ -385,7 +385,7 @@ class Missing(Array):
         for first, columns in self._sheet.pieces():
             values = columns[self._number][: max(0, len(mask) - first)]
             if _masked(values):
-                mask[first : first + len(values)] = np.ma.getmaskarray(values).reshape(len(values), -1).all(axis=1)
+                mask[first : first + len(values)] = np.ma.getmaskarray(values).all(axis=tuple(range(1, values.ndim)))
         absent = self._sheet.absent.get(self._column.name)
         if absent is not None:
             mask[absent[absent < len(mask)]] = True

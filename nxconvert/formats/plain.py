@@ -68,7 +68,7 @@ class PlainSink(RecordSink):
         for name in self.names:
             values = block.columns.get(name, np.empty(0))
             if type(values) is not np.ndarray:
-                mask = np.ma.getmaskarray(values).reshape(len(values), -1).all(axis=1)
+                mask = np.ma.getmaskarray(values).all(axis=tuple(range(1, values.ndim)))
                 self.missing.setdefault(name, []).extend((np.flatnonzero(mask) + block.start).tolist())
             columns.append(values)
         width = {"separator": b" ", "missing": b"nan", "booleans": (b"0", b"1"), "float_format": self.float_format}
