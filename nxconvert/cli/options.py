@@ -64,7 +64,9 @@ Roles = Annotated[
     str | None,
     typer.Option("--roles", metavar="x=NAME,signal=NAME", help="Text: what the columns are; also errors=, auxiliary=."),
 ]
-Dialect = Annotated[str | None, typer.Option("--dialect", metavar="csv|excel", help="Dialect of CSV.")]
+Dialect = Annotated[
+    str | None, typer.Option("--dialect", metavar="csv|excel", help="CSV for programs, or for Excel in your language.")
+]
 Profile = Annotated[
     str | None,
     typer.Option("--profile", metavar="stack|sequence|imagej", help="One TIFF, a file a frame, or a stack for ImageJ."),
