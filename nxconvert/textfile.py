@@ -108,18 +108,36 @@ class Sheet:
         return self.parsed(self._rows_only(text), 0)
 
     @cached_property
+    def _survey(self) -> tuple[int, bool, bool]:
+        """Look over a large file once: line breaks, whether cells are quoted, whether its lines need mending."""
+        lines, quotes, odd = 0, False, bool(self.comment or self.decimal != b"." or not self.complete)
+        last = b"\n"
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            left = self.end - self.start
+            while left > 0 and (read := file.read(min(PIECE, left))):
+                left -= len(read)
+                lines += read.count(b"\n")
+                quotes = quotes or b'"' in read
+                odd = odd or b"\r" in read
+                last = read
+        return lines, quotes and self.separator != b"", odd or last.endswith(b"\n\n")
+
+    @property
     def _quotes(self) -> bool:
-        return self.separator != b"" and any(b'"' in piece for piece in self._pieces())
+        return self._survey[1]
 
     @cached_property
     def rows(self) -> int:
         """Number of rows."""
         if self.whole is not None:
             return len(self.whole[0]) if self.whole else 0
-        return sum(piece.count(b"\n") for piece in self._pieces())
+        lines, _, odd = self._survey
+        return sum(piece.count(b"\n") for piece in self._pieces()) if odd else lines
 
     def _pieces(self) -> Iterator[bytes]:
         """Yield the rows in pieces that end with a line."""
+        mended = self._rows_only if self._survey[2] else bytes
         with self.path.open("rb") as file:
             file.seek(self.start)
             left, rest = self.end - self.start, b""
@@ -132,7 +150,7 @@ class Sheet:
                 if not cut:
                     rest += read
                     continue
-                yield self._rows_only(rest + read[:cut])
+                yield mended(rest + read[:cut])
                 rest = read[cut:]
             if rest:
                 if self.complete:
