@@ -98,11 +98,12 @@ def test_the_schema_takes_the_shipped_mappings() -> None:
 
 
 def test_the_keys_of_json_reports_are_documented() -> None:
-    from nxconvert.cli.report import as_dict
+    from nxconvert.cli import compare, report
+    from nxconvert.comparison import Comparison
     from nxconvert.format import Report
 
     text = (DOCS / "how-to" / "unattended.md").read_text("utf-8")
-    for key in as_dict(Report()):
+    for key in (*report.as_dict(Report()), *compare.as_dict(Comparison())):
         assert f"| `{key}` |" in text
 
 
