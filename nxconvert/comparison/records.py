@@ -111,11 +111,8 @@ class RecordPair(Pair):
 def _described(f: Field | None) -> str:
     if f is None:
         return ""
-    return (
-        f"a column of {shape_of(f.item_shape)} {type_of(f.dtype)}"
-        if f.per_row
-        else f"a header value, {shape_of(f.shape)}"
-    )
+    kind = "a column of" if f.per_row else "a header value,"
+    return f"{kind} {shape_of(f.item_shape)} {type_of(f.dtype)}".replace(" scalar ", " ")
 
 
 def _alike(a: Field, b: Field) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Generator, Hashable, Iterator
 from typing import Any
 
@@ -64,10 +65,15 @@ class Trees(Pair):
         if skip and self.told is not None:
             self.told.notices.append(f"{', '.join(sorted(skip))}: who converted it and when was not compared")
         yield from self._children(root, a, b, pending, skip)
-        while pending:
-            path, parent_a, parent_b, name = pending.pop()
+        links: deque[tuple[str, Group, Group, str]] = deque()
+        while pending or links:
+            at_links = not pending
+            path, parent_a, parent_b, name = links.popleft() if at_links else pending.pop()
             here = f"{path.rstrip('/')}/{name}"
             try:
+                if not at_links and (parent_a.link(name) or parent_b.link(name)):
+                    links.append((path, parent_a, parent_b, name))  # what is there itself is named first
+                    continue
                 found = yield from self._links(here, parent_a, parent_b, name)
             except NxconvertError as error:
                 self.unread(here, error)
@@ -87,7 +93,9 @@ class Trees(Pair):
         mine, other = self._follow(a, name), self._follow(b, name)
         if mine is None or other is None:
             if mine is not other:
-                yield Difference(here, "link", *(f"leads to {_kind(n) if n else 'nothing'}" for n in (mine, other)))
+                yield Difference(
+                    here, "link", *(f"leads to {_kind(n) if n is not None else 'nothing'}" for n in (mine, other))
+                )
             return None
         if not any(links):
             yield from self._identity(here, mine, other)
