@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,32 +13,22 @@ import orjson
 
 from nxconvert.array import decode, is_text
 
-_NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_FAST = frozenset("bhilqBHILQfd?")
+PIECE = 8192
+"""Rows that are written at once, so that they stay in the processor's caches."""
 
 Column = np.ndarray[Any, Any]
 
 
-def rows(
-    columns: Sequence[Column],
-    count: int,
-    *,
-    separator: bytes = b",",
-    missing: bytes = b"",
-    quote: Callable[[str], bytes] = lambda text: text.encode("utf-8", "surrogateescape"),
-    float_format: str = "",
-    booleans: tuple[bytes, bytes] = (b"false", b"true"),
-    decimal: bytes = b".",
-) -> bytes:
-    """Write rows of columns.
+def _as_it_is(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
-    Parameters
+
+@dataclass(frozen=True)
+class Style:
+    """How cells are written.
+
+    Attributes
     ----------
-    columns
-        Arrays; the elements of a row's item stand side by side. One that is shorter than ``count`` has its last rows
-        missing, a masked one those masked.
-    count
-        Number of rows.
     separator, missing
         Between cells, and for a cell that is missing.
     quote
@@ -47,84 +39,115 @@ def rows(
         How false and true are written.
     decimal
         The decimal sign.
-
-    Returns
-    -------
-    bytes
-        Lines that end in a newline.
     """
-    if not count:
-        return b""
-    columns = [
-        part for c in columns for part in ([c] if c.ndim == 1 else list(c.reshape(len(c), math.prod(c.shape[1:])).T))
-    ]
-    if not columns:
+
+    separator: bytes = b","
+    missing: bytes = b""
+    quote: Callable[[str], bytes] = _as_it_is
+    float_format: str = ""
+    booleans: tuple[bytes, bytes] = (b"false", b"true")
+    decimal: bytes = b"."
+
+
+def rows(columns: Sequence[Column], count: int, style: Style) -> Iterator[bytes]:
+    """Write rows of columns.
+
+    Parameters
+    ----------
+    columns
+        Arrays; the elements of a row's item stand side by side. One that is shorter than ``count`` has its last rows
+        missing, a masked one those masked.
+    count
+        Number of rows.
+    style
+        How cells are written.
+
+    Yields
+    ------
+    bytes
+        Some lines that end in a newline.
+    """
+    for start in range(0, count, PIECE):
+        some = min(PIECE, count - start)
+        parts = [_flat(c[start : start + some]) for c in columns]
+        yield _lines(parts, some, style)
+
+
+def _flat(column: Column) -> Column:
+    """Return a row's item as elements side by side: an array of rank 1 or 2."""
+    return column if column.ndim < 3 else column.reshape(len(column), math.prod(column.shape[1:]))
+
+
+def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
+    cells: list[list[bytes]] = []
+    for kind, run in groupby(columns, lambda c: _whole_kind(c, count, style)):
+        together = list(run)
+        text = _block(together, count) if kind else None
+        if text is not None and len(together) == len(columns):
+            return text.replace(b",", style.separator) + b"\n" if style.separator != b"," else text + b"\n"
+        if text is not None:
+            text = text.replace(b",", style.separator) if style.separator != b"," else text
+            cells.append(text.split(b"\n"))
+            continue
+        for column in together:
+            for single in [column] if column.ndim == 1 else column.T:
+                cells.append(_padded(_cells(single, style), count, style.missing))
+    if not cells:
         return b"\n" * count
-    if not float_format and decimal == b"." and (whole := _uniform(columns, count)) is not None:
-        return whole.replace(b",", separator) if separator != b"," else whole
-    cells = [
-        _padded(
-            _cells(c, quote=quote, missing=missing, float_format=float_format, booleans=booleans, decimal=decimal),
-            count,
-            missing,
-        )
-        for c in columns
-    ]
     if len(cells) == 1:
         return b"\n".join(cells[0]) + b"\n"
-    return b"\n".join(map(separator.join, zip(*cells, strict=True))) + b"\n"
+    return b"\n".join(map(style.separator.join, zip(*cells, strict=True))) + b"\n"
 
 
-def _uniform(columns: Sequence[Column], count: int) -> bytes | None:
-    """Write columns of one numeric type in one go; None when a cell needs more care."""
-    first = columns[0].dtype
-    if first.char not in "dlqi" or not first.isnative:
+def _whole_kind(column: Column, count: int, style: Style) -> str:
+    """Return the type code of a column that can be written with others of its type in one go, else nothing."""
+    plain = not style.float_format and style.decimal == b"." and type(column) is np.ndarray and len(column) == count
+    return column.dtype.char if plain and column.dtype.isnative and column.dtype.char in "dlqi" else ""
+
+
+def _block(columns: Sequence[Column], count: int) -> bytes | None:
+    """Write columns of one numeric type; None when one has a value that needs care."""
+    if len(columns) == 1 and columns[0].ndim == 2:
+        block = np.ascontiguousarray(columns[0])
+    else:
+        block = np.empty((count, sum(1 if c.ndim == 1 else c.shape[1] for c in columns)), columns[0].dtype)
+        at = 0
+        for c in columns:
+            wide = c.reshape(count, -1) if c.ndim == 1 else c
+            block[:, at : at + wide.shape[1]] = wide
+            at += wide.shape[1]
+    if not block.size:
         return None
-    if any(c.dtype != first or len(c) != count or type(c) is not np.ndarray for c in columns):
-        return None
-    block = np.empty((count, len(columns)), first)
-    for i, c in enumerate(columns):
-        block[:, i] = c
-    text = orjson.dumps(block, option=_NUMPY)
-    if b"null" in text:
-        return None
-    return text[2:-2].replace(b"],[", b"\n") + b"\n"
+    text = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
+    return None if b"null" in text else text[2:-2].replace(b"],[", b"\n")
 
 
 def _padded(cells: list[bytes], count: int, missing: bytes) -> list[bytes]:
     return cells + [missing] * (count - len(cells)) if len(cells) < count else cells
 
 
-def _cells(
-    column: Column,
-    *,
-    quote: Callable[[str], bytes],
-    missing: bytes,
-    float_format: str,
-    booleans: tuple[bytes, bytes],
-    decimal: bytes,
-) -> list[bytes]:
+def _cells(column: Column, style: Style) -> list[bytes]:
     masked = type(column) is not np.ndarray  # numpy.ma is slow to load, and rarely needed
     mask = np.ma.getmaskarray(column) if masked else None
     values = np.ma.getdata(column) if masked else column
     kind = values.dtype.kind
     if is_text(values.dtype) or values.dtype == object:
-        cells = [quote(v if isinstance(v, str) else str(v)) for v in decode(values)]
+        cells = [style.quote(v if isinstance(v, str) else str(v)) for v in decode(values)]
     elif kind == "b":
-        cells = [booleans[bool(v)] for v in values]
-    elif kind == "f" and float_format:
-        cells = [(float_format % v).encode() for v in values.tolist()]
+        cells = [style.booleans[bool(v)] for v in values]
+    elif kind == "f" and style.float_format:
+        cells = [(style.float_format % v).encode() for v in values.tolist()]
     elif kind == "f":
         cells = _floats(values)
     elif kind == "c":
         cells = [str(v).strip("()").encode() for v in values.tolist()]
     else:
         cells = _numbers(values)
-    if decimal != b"." and kind in "fc":
-        cells = [c.replace(b".", decimal) for c in cells]
+    if style.decimal != b"." and kind in "fc":
+        cells = [c.replace(b".", style.decimal) for c in cells]
     if mask is not None:
         for i in np.flatnonzero(mask):
-            cells[i] = missing
+            cells[i] = style.missing
     return cells
 
 
@@ -132,7 +155,7 @@ def _numbers(values: Column) -> list[bytes]:
     if not len(values):
         return []
     native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    return orjson.dumps(native, option=_NUMPY)[1:-1].split(b",")
+    return orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _floats(values: Column) -> list[bytes]:
@@ -141,7 +164,6 @@ def _floats(values: Column) -> list[bytes]:
     if values.dtype.itemsize < 4:
         values = values.astype(np.float32)
     cells = _numbers(values)
-    odd = np.flatnonzero(~np.isfinite(values))
-    for i in odd:
+    for i in np.flatnonzero(~np.isfinite(values)):
         cells[i] = str(float(values[i])).encode()
     return cells

@@ -49,12 +49,15 @@ class CsvSink(RecordSink):
     """Writes one record as CSV."""
 
     def __init__(self, path: Path, report: Report, dialect: str = "csv", float_format: str = "") -> None:
-        self.path, self.report, self.float_format = path, report, float_format
+        self.path, self.report = path, report
         self.excel = dialect == "excel"
         self.separator, self.decimal = _locale() if self.excel else (",", ".")
         self.file = path.open("wb")
         self.names: list[str] = []
         self.memo = ""
+        self.style = table.Style(
+            self.separator.encode(), quote=self._cell, float_format=float_format, decimal=self.decimal.encode()
+        )
 
     def begin(self, record: Record) -> None:
         columns = record.columns
@@ -81,16 +84,8 @@ class CsvSink(RecordSink):
 
     def write(self, block: Block) -> None:
         columns = [block.columns.get(n, np.empty(0)) for n in self.names]
-        self._put(
-            table.rows(
-                columns,
-                block.rows,
-                separator=self.separator.encode(),
-                quote=self._cell,
-                float_format=self.float_format,
-                decimal=self.decimal.encode(),
-            )
-        )
+        for lines in table.rows(columns, block.rows, self.style):
+            self._put(lines)
 
     def _cell(self, text: str) -> bytes:
         if self.excel and text.startswith(_FORMULA):

@@ -40,7 +40,8 @@ class PlainSink(RecordSink):
     """Writes one record as plain columns."""
 
     def __init__(self, path: Path, report: Report, float_format: str = "") -> None:
-        self.path, self.report, self.float_format = path, report, float_format
+        self.path, self.report = path, report
+        self.style = table.Style(b" ", b"nan", float_format=float_format, booleans=(b"0", b"1"))
         self.file = path.open("wb")
         self.names: list[str] = []
         self.missing: dict[str, list[int]] = {}
@@ -71,9 +72,9 @@ class PlainSink(RecordSink):
                 mask = np.ma.getmaskarray(values).all(axis=tuple(range(1, values.ndim)))
                 self.missing.setdefault(name, []).extend((np.flatnonzero(mask) + block.start).tolist())
             columns.append(values)
-        width = {"separator": b" ", "missing": b"nan", "booleans": (b"0", b"1"), "float_format": self.float_format}
         whole = [_filled(c, block.rows) if c.ndim > 1 else c for c in columns]
-        self._put(table.rows(whole, block.rows, **width))  # type: ignore[arg-type]
+        for lines in table.rows(whole, block.rows, self.style):
+            self._put(lines)
 
     def _put(self, data: bytes) -> None:
         try:

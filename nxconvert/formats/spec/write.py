@@ -189,9 +189,8 @@ class SpecSink(RecordSink):
         self._put(text)
 
     def _numbers(self, columns: list[np.ndarray[Any, Any]], rows: int) -> bytes:
-        text = table.rows(
-            columns, rows, separator=b" ", missing=b"nan", float_format=self.float_format, booleans=(b"0", b"1")
-        )
+        style = table.Style(b" ", b"nan", float_format=self.float_format, booleans=(b"0", b"1"))
+        text = b"".join(table.rows(columns, rows, style))
         return text.replace(b"inf", b"1e999") if b"inf" in text else text
 
     def _with_spectra(self, text: bytes, block: Block) -> bytes:

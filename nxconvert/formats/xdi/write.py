@@ -101,8 +101,9 @@ class XdiSink(RecordSink):
 
     def write(self, block: Block) -> None:
         columns = [block.columns[n] for n in self.names]
-        text = table.rows(columns, block.rows, separator=b" ", float_format=self.float_format, booleans=(b"0", b"1"))
-        self._write(text)
+        style = table.Style(b" ", float_format=self.float_format, booleans=(b"0", b"1"))
+        for lines in table.rows(columns, block.rows, style):
+            self._write(lines)
 
     def _put(self, lines: list[str]) -> None:
         self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
