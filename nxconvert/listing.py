@@ -52,7 +52,9 @@ class Item:
     roles
         ``default``, ``signal``, ``axis``, ``errors``, ``auxiliary``.
     link
-        Where a link leads, as it is written; or the path of the same object, listed before.
+        Where a link leads, as it is written.
+    same_as
+        The path of the same object, listed before.
     problem
         Why a link does not resolve, or what cannot be read.
     members
@@ -76,6 +78,7 @@ class Item:
     value: Any = None
     roles: tuple[str, ...] = ()
     link: str = ""
+    same_as: str = ""
     problem: str = ""
     members: int = 0
     opened: bool = True
@@ -144,8 +147,10 @@ class Listing:
         except NxconvertError as error:
             kind = "refused" if isinstance(error, PolicyError) else "missing" if link else str(error)
             return Item(here, name, depth, "link", link=str(link or ""), problem=kind)
-        if link is not None or first != here:
-            item = replace(item, link=first if link is None else str(link), opened=False)
+        if link is not None:
+            item = replace(item, link=str(link), opened=False)
+        elif first != here:
+            item = replace(item, same_as=first, opened=False)
         return replace(item, roles=roles)
 
     def _described(self, node: Node, path: str, name: str, depth: int) -> Item:

@@ -117,7 +117,7 @@ class _Text:
         closed = 0
         for item in Listing(whole=self.whole).items(node, path):
             yield _line(item, place)
-            closed += item.kind == "group" and not item.opened and not item.link
+            closed += item.kind == "group" and not item.opened and not item.link and not item.same_as
             if self.attrs or isinstance(node, Dataset):
                 yield from _attributes(item)
         if closed:
@@ -176,6 +176,8 @@ def _line(item: Item, place: Location | None) -> str:
         words.append(f"[{', '.join(item.roles)}]")
     if item.link:
         words.append(f"-> {item.link}")
+    if item.same_as:
+        words.append(f"(the same as {item.same_as})")
     if item.problem:
         words.append(f"({item.problem})")
     return " ".join(w for w in words if w)
@@ -186,7 +188,7 @@ def _description(item: Item) -> Iterator[str]:
         yield item.nx_class or "group"
         if item.value is not None:
             yield _value(item.value)
-        if not item.opened and not item.link:
+        if not item.opened and not item.link and not item.same_as:
             yield f"({item.members:,} {'member' if item.members == 1 else 'members'})"
     elif item.kind == "type":
         yield "named type"
@@ -280,7 +282,7 @@ def _node(item: Item) -> dict[str, Any]:
     out: dict[str, Any] = {"path": item.path, "kind": item.kind}
     if item.shape is not None:
         out |= {"shape": list(item.shape), "dtype": item.dtype}
-    for name in ("nx_class", "units", "link", "problem"):
+    for name in ("nx_class", "units", "link", "same_as", "problem"):
         if getattr(item, name):
             out[name] = getattr(item, name)
     if item.roles:
