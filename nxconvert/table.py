@@ -89,9 +89,8 @@ def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
             text = text.replace(b",", style.separator) if style.separator != b"," else text
             cells.append(text.split(b"\n"))
             continue
-        for column in together:
-            for single in [column] if column.ndim == 1 else column.T:
-                cells.append(_padded(_cells(single, style), count, style.missing))
+        singles = (single for column in together for single in ([column] if column.ndim == 1 else column.T))
+        cells += [_padded(_cells(single, style), count, style.missing) for single in singles]
     if not cells:
         return b"\n" * count
     if len(cells) == 1:

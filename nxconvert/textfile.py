@@ -161,7 +161,7 @@ class Sheet:
                 yield self._rows_only(rest + b"\n")
 
     def _rows_only(self, text: bytes) -> bytes:
-        if b"\r" in text:
+        if b"\r" in text and (b'"' not in text or text.count(b"\r\n") == text.count(b"\n")):
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if text and not text.endswith(b"\n"):
             text += b"\n"
