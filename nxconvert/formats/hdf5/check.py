@@ -7,11 +7,14 @@ dataset names, both without a word. Here each source is looked at first.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+from collections.abc import Hashable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h5py import h5d
+from h5py import h5d, h5s
 
 from nxconvert.errors import InputError, PolicyError
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 OWN_FILTERS = 255
 """HDF5's own filters have numbers up to this; the others are plugins."""
+
+BITSHUFFLE = 32008
+_BLOCK = re.compile(r"%%|%\d*b")
 
 
 def readable(dataset: H5Dataset) -> None:
@@ -30,19 +36,23 @@ def readable(dataset: H5Dataset) -> None:
     PolicyError
         When raw storage or a source lies where the input may not reach.
     InputError
-        When a source is missing.
+        When a source is missing, or a virtual dataset is made of itself.
     """
     if dataset.id.get_offset() is not None:
         return  # contiguous, in this very file
     plist = dataset.id.get_create_plist()
     layout = plist.get_layout()
     if layout == h5d.CONTIGUOUS and plist.get_external_count():
-        raw_storage(dataset, [plist.get_external(i)[0] for i in range(plist.get_external_count())])
+        raw_storage(dataset)
     elif layout == h5d.VIRTUAL:
         register_filters()
         sources(dataset)
-    elif layout == h5d.CHUNKED and any(plist.get_filter(i)[0] > OWN_FILTERS for i in range(plist.get_nfilters())):
-        register_filters()
+    elif layout == h5d.CHUNKED:
+        filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+        if any(number > OWN_FILTERS for number in filters):
+            register_filters()
+        if filters == [BITSHUFFLE]:
+            dataset.fragile = plist.get_filter(0)[2][4:5] not in ((), (0,))
 
 
 def register_filters() -> None:
@@ -54,39 +64,168 @@ def register_filters() -> None:
         import_module("hdf5plugin")
 
 
-def raw_storage(dataset: H5Dataset, names: list[bytes]) -> None:
-    """Refuse raw storage in other files unless it is allowed, and inside the bounds."""
+def raw_storage(dataset: H5Dataset) -> None:
+    """Check raw storage in other files: it must be allowed, inside the bounds, and there in full.
+
+    HDF5 takes relative names from the working directory, or the folder that ``HDF5_EXTFILE_PREFIX`` names, and fills
+    what a file is too short for.
+    """
+    plist = dataset.id.get_create_plist()
     policy = dataset.file.policy
-    for raw in names:
-        name = raw.decode("utf-8", "surrogateescape")
+    left = dataset.size * int(dataset.id.get_type().get_size())
+    for index in range(plist.get_external_count()):
+        raw, offset, size = plist.get_external(index)
+        name = os.fsdecode(raw)
         if not policy.allow_external_raw:
             raise PolicyError(
                 f"{dataset.source}: its values lie as raw bytes in another file, {name}",
                 "if you trust the file, add --allow-external-raw",
             )
-        policy.check(Path(name), dataset.source, "raw storage")
+        path = _raw_path(name, dataset)
+        policy.check(path, dataset.source, "raw storage")
+        used = left if size == h5s.UNLIMITED else min(left, int(size))
+        if not path.is_file():
+            raise InputError(f"{dataset.source}: its raw storage {path} is missing", "HDF5 looks for it there")
+        if path.stat().st_size < offset + used:
+            raise InputError(f"{dataset.source}: its raw storage {path} is shorter than {offset + used:,} bytes")
+        left -= used
+
+
+def _raw_path(name: str, dataset: H5Dataset) -> Path:
+    """Return the file that HDF5 would open."""
+    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
+    if prefix.startswith("${ORIGIN}"):
+        prefix = str(dataset.file.path.parent) + prefix.removeprefix("${ORIGIN}")
+    return Path(prefix, name)
 
 
 def sources(dataset: H5Dataset) -> None:
-    """Check that each source of a virtual dataset is there and may be read."""
-    plist = dataset.id.get_create_plist()
+    """Check that each source of a virtual dataset is there, is large enough and may be read.
+
+    Raises
+    ------
+    PolicyError
+        When a source lies out of bounds, even where missing ones are allowed.
+    InputError
+        When sources are missing, which are named, and ``allow_missing`` is not set; when it is made of itself.
+    """
     missing: list[str] = []
-    for index in range(plist.get_virtual_count()):
-        filename = plist.get_virtual_filename(index)
-        path = plist.get_virtual_dsetname(index)
-        where = f"{filename}::{path}"
-        try:
-            file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source)
-            file.resolve("/" + path.lstrip("/"), dataset.source)
-        except InputError as error:
-            missing.append(f"{where} ({error.message.rpartition(': ')[2]})")
+    total = _sources(dataset, (), missing)
     if not missing:
         return
-    if dataset.file.policy.allow_missing:
-        dataset.file.report.notice(f"{dataset.source}: missing sources are masked: {', '.join(missing)}")
-        return
     shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    if dataset.file.policy.allow_missing:
+        dataset.file.report.notice(
+            f"{dataset.source}: {len(missing)} of {total} sources are missing and read as fill values: {shown}"
+        )
+        return
     raise InputError(
-        f"{dataset.source}: {len(missing)} of {plist.get_virtual_count()} sources are missing: {shown}",
+        f"{dataset.source}: {len(missing)} of {total} sources are missing: {shown}",
         "bring them back, or add --allow-missing to go on without",
     )
+
+
+def _sources(dataset: H5Dataset, within: tuple[Hashable, ...], missing: list[str]) -> int:
+    """Look at the sources of a virtual dataset and at theirs; return how many there are.
+
+    Parameters
+    ----------
+    within
+        The virtual datasets that this one is a source of.
+    missing
+        Receives the names of what is missing.
+    """
+    identity = (os.path.realpath(dataset.file.path), dataset.identity)
+    if identity in within:
+        raise InputError(f"{dataset.source} is a virtual dataset made of itself")
+    within = (*within, identity)
+    plist = dataset.id.get_create_plist()
+    total = 0
+    for index in range(plist.get_virtual_count()):
+        space = plist.get_virtual_vspace(index)
+        part = plist.get_virtual_srcspace(index)
+        names = (plist.get_virtual_filename(index), plist.get_virtual_dsetname(index))
+        for filename, path in _numbered(names, space, dataset):
+            total += 1
+            where = f"{filename}::{path}"
+            try:
+                source = _source(dataset, filename, path)
+                wrong = _too_small(source, part, space)
+            except InputError as error:
+                wrong = error.message.rpartition(": ")[2]
+                source = None
+            if wrong:
+                missing.append(f"{where} ({wrong})")
+            if source is None:
+                continue
+            plist_of = source.id.get_create_plist()
+            if plist_of.get_layout() == h5d.VIRTUAL:
+                _sources(source, within, missing)
+            elif plist_of.get_external_count():
+                raw_storage(source)
+    return total
+
+
+def _source(dataset: H5Dataset, filename: str, path: str) -> H5Dataset:
+    """Open a source, by the names that HDF5 would use."""
+    from nxconvert.formats.hdf5.read import H5Dataset
+
+    file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source)
+    node = file.resolve("/" + path.lstrip("/"), dataset.source)
+    if not isinstance(node, H5Dataset):
+        raise InputError(f"{dataset.source}: no dataset")
+    return node
+
+
+def _numbered(names: tuple[str, str], space: h5s.SpaceID, dataset: H5Dataset) -> Iterator[tuple[str, str]]:
+    """Yield the names of the sources of one mapping: where it has no end, ``%b`` stands for the number of a block.
+
+    Blocks are counted as far as the dataset reaches, and one beyond nothing: the first must be there.
+    """
+    if not any(_BLOCK.search(name) for name in names):
+        yield names
+        return
+    blocks = 1
+    if space.get_select_type() == h5s.SEL_HYPERSLABS and space.is_regular_hyperslab():
+        start, stride, count, _ = space.get_regular_hyperslab()
+        for n, first, step, many in zip(dataset.shape, start, stride, count, strict=True):
+            if many == h5s.UNLIMITED:
+                blocks = max(1, -(-(n - int(first)) // int(step)))
+    for block in range(blocks):
+        yield _of_block(names[0], block), _of_block(names[1], block)
+
+
+def _of_block(name: str, block: int) -> str:
+    return _BLOCK.sub(lambda found: "%" if found[0] == "%%" else str(block), name)
+
+
+def _too_small(source: H5Dataset, part: h5s.SpaceID, space: h5s.SpaceID) -> str:
+    """Say why a source cannot fill its place, if so.
+
+    Parameters
+    ----------
+    part
+        What of the source is mapped.
+    space
+        Where to.
+    """
+    shape = source.shape
+    if part.get_select_type() == h5s.SEL_ALL:
+        bounds = part.shape
+        if not bounds and not _endless(space) and source.size < space.get_select_npoints():
+            return f"its shape is {shape}, too small"
+    elif _endless(part):
+        return ""
+    else:
+        bounds = tuple(int(n) + 1 for n in part.get_select_bounds()[1])
+    if bounds and (len(bounds) != len(shape) or any(n > m for n, m in zip(bounds, shape, strict=True))):
+        return f"its shape is {shape}, smaller than {bounds}"
+    return ""
+
+
+def _endless(space: h5s.SpaceID) -> bool:
+    """Tell whether a selection goes on as far as its dataset does."""
+    if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return False
+    _, _, count, block = space.get_regular_hyperslab()
+    return h5s.UNLIMITED in (*count, *block)

@@ -20,6 +20,7 @@ from h5py import h5d, h5t
 
 from nxconvert.array import Box
 from nxconvert.engine.codecs import Codec, Raw, codec, pool, workers
+from nxconvert.errors import InputError
 
 SMALL = 64 << 10
 """Chunks and boxes below this size in bytes are not worth a thread's while."""
@@ -59,6 +60,53 @@ def threaded(id: h5d.DatasetID, dtype: np.dtype[Any]) -> Threaded | None:
     if plist.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED:
         plist.get_fill_value(fill)
     return Threaded(id, chunk, found, fill)
+
+
+def verify(id: h5d.DatasetID, box: Box, dtype: np.dtype[Any], source: str) -> None:
+    """Look at the bitshuffle chunks under a box before HDF5 decodes them: its filter crashes on a wrong block size.
+
+    Raises
+    ------
+    InputError
+        When a chunk is not what bitshuffle makes.
+    """
+    chunk = tuple(int(n) for n in id.get_create_plist().get_chunk())
+    whole = math.prod(chunk) * dtype.itemsize
+    ranges = (range(s.start // c * c, s.stop, c) for s, c in zip(box, chunk, strict=True))
+    for offset in itertools.product(*ranges):
+        try:
+            mask, raw = id.read_direct_chunk(offset)
+        except (OSError, RuntimeError, ValueError, KeyError):
+            continue  # it is not there: HDF5 fills it
+        if not mask and not sound(raw, whole, dtype.itemsize):
+            raise InputError(f"{source} is damaged: the chunk at {offset} is not what its filter, bitshuffle, makes")
+
+
+def sound(raw: bytes, whole: int, itemsize: int) -> bool:
+    """Tell whether a stored chunk has the form of bitshuffle with a compressor: its blocks fill it exactly.
+
+    Parameters
+    ----------
+    raw
+        The chunk as it is stored.
+    whole
+        Bytes of its values.
+    itemsize
+        Bytes of one of them.
+    """
+    if len(raw) < 12 or int.from_bytes(raw[:8], "big") != whole:
+        return False
+    block = int.from_bytes(raw[8:12], "big")
+    if not block or block % (8 * itemsize):
+        return False
+    items = whole // itemsize
+    blocks, rest = divmod(items, block // itemsize)
+    at = 12
+    for _ in range(blocks + (rest >= 8)):
+        at += 4 + int.from_bytes(raw[at : at + 4], "big")
+        if at > len(raw):
+            return False
+    return at + items % 8 * itemsize == len(raw)
 
 
 def _same_type(id: h5d.DatasetID, dtype: np.dtype[Any]) -> bool:

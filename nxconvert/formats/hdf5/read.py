@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # HDF5 runs no code that it finds in HDF5_PLUGIN_PATH
+
 import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t
@@ -23,7 +25,16 @@ from nxconvert.formats.hdf5 import check, chunks
 from nxconvert.tree import Dataset, Group, Link, Node, Ref
 
 MAX_LINKS = 40
+DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError)
+"""What h5py raises for damaged files."""
+
 _EMPTY: Mapping[str, Any] = {}
+_TEXTS = {
+    cset: (dtype := h5py.string_dtype(encoding), h5t.py_create(dtype))
+    for cset, encoding in ((h5t.CSET_ASCII, "ascii"), (h5t.CSET_UTF8, "utf-8"))
+}
+"""Type in numpy and in memory of text of any length, by character set."""
+
 _NATIVE = {dtype: h5t.py_create(dtype) for dtype in map(np.dtype, "bhilqBHILQfd")}
 
 
@@ -61,8 +72,11 @@ class H5File:
         self.others: dict[str, H5File] = {}
         self._groups: dict[str, Node] = {}
         self.id = _open_id(path)
-        self.root = H5Group(h5g.open(self.id, b"/"), "/", self)
-        self.fileno = h5o.get_info(self.root.id).fileno
+        try:
+            self.root = H5Group(h5g.open(self.id, b"/"), "/", self)
+        except DAMAGE as error:
+            self.id.close()
+            raise damaged(str(path), error) from None
 
     def close(self) -> None:
         """Close this file, and those it linked to."""
@@ -110,27 +124,41 @@ class H5File:
 
 
 def _open_id(path: Path) -> h5f.FileID:
+    reason = ""
+    for strong, locking in ((True, False), (False, False), (False, True)):
+        try:
+            return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=_access(strong=strong, locking=locking))
+        except OSError as error:
+            reason = str(error)
+        if "n't match" not in reason:
+            break  # else this process has it open already, through h5py itself, and HDF5 wants the same flags
+    if "consistency flag" in reason or "already open for write" in reason:
+        raise InputError(
+            f"{path}: a writer has it open, or crashed while it had",
+            "if no program writes it any more: h5clear -s FILE",
+        )
+    if "truncated file" in reason:
+        raise InputError(f"{path}: the file is truncated", "copy it again from its source")
+    raise InputError(f"{path}: HDF5 cannot open it: {_last_reason(reason)}")
+
+
+def _access(*, strong: bool, locking: bool) -> h5p.PropFAID:
     fapl = h5p.create(h5p.FILE_ACCESS)
-    fapl.set_fclose_degree(h5f.CLOSE_STRONG)
-    if hasattr(fapl, "set_file_locking"):
+    if strong:
+        fapl.set_fclose_degree(h5f.CLOSE_STRONG)
+    if not locking and hasattr(fapl, "set_file_locking"):
         fapl.set_file_locking(False, True)
-    try:
-        return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=fapl)
-    except OSError as error:
-        reason = str(error)
-        if "consistency flag" in reason or "already open for write" in reason:
-            raise InputError(
-                f"{path}: a writer has it open, or crashed while it had",
-                "if no program writes it any more: h5clear -s FILE",
-            ) from None
-        if "truncated file" in reason:
-            raise InputError(f"{path}: the file is truncated", "copy it again from its source") from None
-        raise InputError(f"{path}: HDF5 cannot open it: {_last_reason(reason)}") from None
+    return fapl
 
 
 def _last_reason(reason: str) -> str:
     inside = reason[reason.find("(") + 1 : reason.rfind(")")] if "(" in reason else reason
-    return inside.strip() or reason
+    return " ".join((inside.strip() or reason).split()).strip("'\"")
+
+
+def damaged(source: str, error: Exception) -> InputError:
+    """Make an error of what h5py raised."""
+    return InputError(f"{source} cannot be read: {_last_reason(str(error))}", _filter_tip(error))
 
 
 class _H5Node(Node):
@@ -141,20 +169,28 @@ class _H5Node(Node):
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        if h5a.get_num_attrs(self.id) == 0:
-            return _EMPTY
-        out: dict[str, Any] = {}
-        for index in range(h5a.get_num_attrs(self.id)):
-            attr = h5a.open(self.id, index=index)
-            try:
-                out[_text(attr.name)] = _attribute(attr, self)
-            except (TypeError, OSError, ValueError) as error:
-                self.file.report.lose(f"@{_text(attr.name)}", self.source, f"its type cannot be read: {error}")
-        return out
+        try:
+            count = h5a.get_num_attrs(self.id)
+            if not count:
+                return _EMPTY
+            out: dict[str, Any] = {}
+            for index in range(count):
+                attr = h5a.open(self.id, index=index)
+                name = _text(attr.name)
+                try:
+                    out[name] = _attribute(attr, self)
+                except _UnknownTypeError as error:
+                    self.file.report.lose(f"@{name}", self.source, f"its type cannot be read: {error}")
+            return out
+        except DAMAGE as error:
+            raise InputError(f"the attributes of {self.source} cannot be read: {_last_reason(str(error))}") from None
 
     @property
     def identity(self) -> Hashable:
-        info = h5o.get_info(self.id)
+        try:
+            info = h5o.get_info(self.id)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
         return (info.fileno, info.addr)
 
     def referent(self, value: Any) -> Ref | None:
@@ -174,36 +210,48 @@ class H5Group(_H5Node, Group):
         self.id, self.path, self.file = id, path, file
 
     def __iter__(self) -> Iterator[str]:
-        tracked = self.id.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_INDEXED
         names: list[bytes] = []
-        self.id.links.iterate(names.append, idx_type=h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME)
+        try:
+            tracked = self.id.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_INDEXED
+            self.id.links.iterate(names.append, idx_type=h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
         return iter([_text(n) for n in names])
 
     def __len__(self) -> int:
-        return int(self.id.get_num_objs())
+        try:
+            return int(self.id.get_num_objs())
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.id.links.exists(_bytes(name))
+        try:
+            return isinstance(name, str) and bool(self.id.links.exists(_bytes(name)))
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
 
     def link(self, name: str) -> Link | None:
         raw = _bytes(name)
-        kind = self.id.links.get_info(raw).type
-        if kind == h5l.TYPE_HARD:
-            return None
-        if kind == h5l.TYPE_SOFT:
-            return Link(_text(self.id.links.get_val(raw)))
-        if kind == h5l.TYPE_EXTERNAL:
-            filename, path = self.id.links.get_val(raw)
-            return Link(_text(path), "external", os.fsdecode(filename))
-        raise InputError(f"{self.source}/{name} is a user-defined link, which cannot be followed")
+        try:
+            kind = self.id.links.get_info(raw).type
+            if kind == h5l.TYPE_HARD:
+                return None
+            if kind == h5l.TYPE_SOFT:
+                return Link(_text(self.id.links.get_val(raw)))
+            if kind == h5l.TYPE_EXTERNAL:
+                filename, path = self.id.links.get_val(raw)
+                return Link(_text(path), "external", os.fsdecode(filename))
+        except DAMAGE as error:
+            raise damaged(f"the link {self.source.rstrip('/')}/{name}", error) from None
+        raise InputError(f"{self.source.rstrip('/')}/{name} is a user-defined link, which cannot be followed")
 
     def child(self, name: str, depth: int = 0) -> Node | None:
         raw = _bytes(name)
         path = f"{self.path}/{name}" if self.path != "/" else f"/{name}"
         try:
             kind = self.id.links.get_info(raw).type
-        except (KeyError, RuntimeError):
-            if self.id.links.exists(raw):
+        except DAMAGE:
+            if name in self:
                 raise InputError(f"{self.file.path}::{path}: its link is damaged") from None
             return None
         if kind == h5l.TYPE_HARD:
@@ -224,8 +272,8 @@ class H5Group(_H5Node, Group):
     def _open(self, raw: bytes, path: str) -> Node | None:
         try:
             id = h5o.open(self.id, raw)
-        except (KeyError, OSError, RuntimeError) as error:
-            raise InputError(f"{self.file.path}::{path} cannot be opened: {error}") from None
+        except DAMAGE as error:
+            raise InputError(f"{self.file.path}::{path} cannot be opened: {_last_reason(str(error))}") from None
         if isinstance(id, h5d.DatasetID):
             return H5Dataset(id, path, self.file)
         if isinstance(id, h5g.GroupID):
@@ -234,12 +282,17 @@ class H5Group(_H5Node, Group):
 
     @property
     def nx_class(self) -> str:
-        for name in (b"NX_class", b"canSAS_class"):
-            if h5a.exists(self.id, name):
-                value = _attribute(h5a.open(self.id, name), self)
-                if isinstance(value, np.ndarray) and value.size == 1:
-                    value = value.flat[0]
-                return value if isinstance(value, str) else ""
+        try:
+            for name in (b"NX_class", b"canSAS_class"):
+                if h5a.exists(self.id, name):
+                    value = _attribute(h5a.open(self.id, name), self)
+                    if isinstance(value, np.ndarray) and value.size == 1:
+                        value = value.flat[0]
+                    return value if isinstance(value, str) else ""
+        except _UnknownTypeError:
+            return ""
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
         return ""
 
 
@@ -255,26 +308,33 @@ class H5Type(_H5Node):
 class H5Dataset(_H5Node, Dataset):
     """A dataset; values are read by box."""
 
-    __slots__ = ("_asked", "_checked", "_dtype", "_shape", "_threaded", "file", "id", "path")
+    __slots__ = ("_asked", "_checked", "_dtype", "_shape", "_threaded", "file", "fragile", "id", "path")
 
     def __init__(self, id: h5d.DatasetID, path: str, file: H5File) -> None:
         self.id, self.path, self.file = id, path, file
         self._shape: tuple[int, ...] | None = None
         self._dtype: np.dtype[Any] | None = None
         self._checked = self._asked = False
+        self.fragile = False  # its filter may crash on damaged chunks
         self._threaded: chunks.Threaded | None = None
 
     @property
     def null(self) -> bool:
         """Whether the dataset has a type but no values, not even a scalar."""
-        return bool(self.id.get_space().get_simple_extent_type() == h5s.NULL)
+        try:
+            return bool(self.id.get_space().get_simple_extent_type() == h5s.NULL)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
 
     @property
     def shape(self) -> tuple[int, ...]:
         if self._shape is None:
-            space = self.id.get_space()
-            kind = space.get_simple_extent_type()
-            self._shape = () if kind == h5s.SCALAR else (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
+            try:
+                space = self.id.get_space()
+                kind = space.get_simple_extent_type()
+                self._shape = () if kind == h5s.SCALAR else (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
+            except DAMAGE as error:
+                raise damaged(self.source, error) from None
         return self._shape
 
     @property
@@ -282,24 +342,26 @@ class H5Dataset(_H5Node, Dataset):
         if self._dtype is None:
             try:
                 self._dtype = np.dtype(self.id.dtype)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{self.source}: its data type cannot be read: {error}") from None
+            except DAMAGE as error:
+                raise InputError(f"{self.source}: its data type cannot be read: {_last_reason(str(error))}") from None
         return self._dtype
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        shape = self.shape
-        if not self._checked:
-            check.readable(self)
-            self._checked = True
+        shape, dtype = self.shape, self.dtype
         try:
-            if shape and (box or self.size * self.dtype.itemsize > chunks.SMALL):
+            if not self._checked:
+                check.readable(self)
+                self._checked = True
+            if shape and (box or self.size * dtype.itemsize > chunks.SMALL):
                 return self._read_box(full_box(box, shape))
-            out = np.empty(shape, self.dtype)
+            out = np.empty(shape, dtype)
             if out.size:
-                self.id.read(h5s.ALL, h5s.ALL, out, _native(self.dtype))
+                if self.fragile:
+                    chunks.verify(self.id, full_box(None, shape), dtype, self.source)
+                self.id.read(h5s.ALL, h5s.ALL, out, _native(dtype))
             return out
-        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.source} cannot be read: {_last_reason(str(error))}", _filter_tip(error)) from None
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
 
     def _read_box(self, box: Box) -> np.ndarray[Any, Any]:
         out = np.empty(tuple(max(0, s.stop - s.start) for s in box), self.dtype)
@@ -315,6 +377,8 @@ class H5Dataset(_H5Node, Dataset):
         count = tuple(max(0, s.stop - s.start) for s in box)
         out = np.empty(count, self.dtype) if out is None else out
         if out.size:
+            if self.fragile:
+                chunks.verify(self.id, box, out.dtype, self.source)
             space = self.id.get_space()
             space.select_hyperslab(tuple(s.start for s in box), count)
             self.id.read(h5s.create_simple(count), space, out)
@@ -322,22 +386,31 @@ class H5Dataset(_H5Node, Dataset):
 
     @property
     def storage(self) -> Storage | None:
-        plist = self.id.get_create_plist()
-        if plist.get_layout() != h5d.CHUNKED or self.dtype.hasobject:
-            return None
-        filters = []
-        for index in range(plist.get_nfilters()):
-            code, _flags, values, _name = plist.get_filter(index)
-            filters.append((int(code), tuple(int(v) for v in values)))
-        return Storage(tuple(plist.get_chunk()), tuple(filters), self._list_chunks, self._read_chunk)
+        try:
+            plist = self.id.get_create_plist()
+            if plist.get_layout() != h5d.CHUNKED or self.dtype.hasobject:
+                return None
+            filters = []
+            for index in range(plist.get_nfilters()):
+                code, _flags, values, _name = plist.get_filter(index)
+                filters.append((int(code), tuple(int(v) for v in values)))
+            return Storage(tuple(plist.get_chunk()), tuple(filters), self._list_chunks, self._read_chunk)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
 
     def _list_chunks(self) -> Iterator[Chunk]:
         found: list[Chunk] = []
-        self.id.chunk_iter(lambda c: found.append(Chunk(tuple(c.chunk_offset), int(c.size), int(c.filter_mask))))
+        try:
+            self.id.chunk_iter(lambda c: found.append(Chunk(tuple(c.chunk_offset), int(c.size), int(c.filter_mask))))
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
         return iter(found)
 
     def _read_chunk(self, offset: tuple[int, ...]) -> bytes:
-        _mask, raw = self.id.read_direct_chunk(offset)
+        try:
+            _mask, raw = self.id.read_direct_chunk(offset)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
         return bytes(raw)
 
 
@@ -365,16 +438,28 @@ def _normal(path: str) -> str:
     return "/" + "/".join(parts)
 
 
+class _UnknownTypeError(Exception):
+    """An attribute's type has no like in numpy."""
+
+
 def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
     """Read an attribute: text as ``str`` or an array of them, numbers as numpy has them, references as ``Ref``."""
     space = attr.get_space()
     kind = space.get_simple_extent_type()
-    dtype = np.dtype(attr.dtype)
+    type_id = attr.get_type()
+    if isinstance(type_id, h5t.TypeStringID) and type_id.is_variable_str():
+        dtype, memory = _TEXTS[type_id.get_cset()]
+    else:
+        try:
+            dtype = np.dtype(type_id.dtype)
+        except (TypeError, ValueError) as error:
+            raise _UnknownTypeError(str(error)) from None
+        memory = _native(dtype)
     if kind == h5s.NULL:
         return h5py.Empty(dtype)
     values = np.empty(() if kind == h5s.SCALAR else space.get_simple_extent_dims(), dtype)
     if values.size:
-        attr.read(values, _native(dtype))
+        attr.read(values, memory)
     if is_text(dtype):
         values = decode(values)
     elif dtype.metadata and "ref" in dtype.metadata:
