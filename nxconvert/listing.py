@@ -109,10 +109,13 @@ class Listing:
 
     def _below(self, group: Group, path: str, depth: int, *, default: bool) -> Iterator[Item]:
         """List the members of a group; ``default`` says that the default chain has led here."""
-        names = list(group)
+        try:
+            names, roles = list(group), _roles(group)
+            chosen = group.attrs.get("default") if default else None
+        except NxconvertError as error:
+            yield Item(path, "...", depth, "link", problem=str(error))
+            return
         shown = names if self.whole or depth == 1 or len(names) <= MANY else names[:FEW]
-        roles = _roles(group)
-        chosen = group.attrs.get("default") if default else None
         items = [self._child(group, path, name, depth, roles.get(name, ())) for name in shown]
         groups = [i.name for i in items if i.kind == "group" and i.opened]
         few = self.whole or len(groups) <= OPEN

@@ -75,15 +75,14 @@ class Trees(Pair):
                     links.append((path, parent_a, parent_b, name))  # what is there itself is named first
                     continue
                 found = yield from self._links(here, parent_a, parent_b, name)
+                if found is None:
+                    continue
+                yield from self._nodes(here, *found)
+                mine, other = found
+                if isinstance(mine, Group) and isinstance(other, Group):
+                    yield from self._children(here, mine, other, pending)
             except NxconvertError as error:
                 self.unread(here, error)
-                continue
-            if found is None:
-                continue
-            yield from self._nodes(here, *found)
-            mine, other = found
-            if isinstance(mine, Group) and isinstance(other, Group):
-                yield from self._children(here, mine, other, pending)
 
     def _links(self, here: str, a: Group, b: Group, name: str) -> Generator[Difference, None, tuple[Node, Node] | None]:
         """Compare how a name leads to nodes; return those, unless they are compared already."""
