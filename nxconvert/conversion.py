@@ -19,6 +19,7 @@ from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
 from nxconvert.mapping.export import Exported, matches
 from nxconvert.mapping.imports import Importer
+from nxconvert.part import subtree
 from nxconvert.policy import Policy
 from nxconvert.provenance import stamp
 from nxconvert.record import Field, Record, Role, by_name, plain
@@ -284,8 +285,9 @@ def _input_into_tree(
     source = open_source(place, plan, report)
     with source:
         if isinstance(source, Tree) and plan.mapping == AUTO:
-            tree_to_tree(source.root, sink, plan.policy.memory)
-            return set(source.root)
+            root = subtree(source.root, place) if place.inner.strip("/") else source.root
+            tree_to_tree(root, sink, plan.policy.memory)
+            return set(root)
         records = source if isinstance(source, Records) else as_records(source, place, plan, report)
         failures = len(report.failed)
         for record in records:

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from nxconvert.array import Values
 from nxconvert.errors import Loss, Notice
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 from nxconvert.record import Block, Record
-from nxconvert.tree import Group
+from nxconvert.tree import Dataset, Group, NewDataset
 
 
 @dataclass
@@ -169,6 +170,22 @@ class TreeSink(Sink):
     @abstractmethod
     def annotate(self, path: str, attrs: Mapping[str, Any]) -> None:
         """Add attributes that were known only after the values had been read."""
+
+    def unfilled(self, root: Group) -> Iterator[tuple[str, Dataset]]:
+        """Yield the datasets, with their paths, of the tree that ``begin`` was given whose values are still to come."""
+        pending: list[tuple[str, Group]] = [("", root)]
+        while pending:
+            above, here = pending.pop()
+            below: list[tuple[str, Group]] = []
+            for name in here:
+                if here.link(name) is not None:
+                    continue
+                node, path = here.child(name), f"{above}/{name}"
+                if isinstance(node, Group):
+                    below.append((path, node))
+                elif isinstance(node, Dataset) and not (isinstance(node, NewDataset) and isinstance(node.array, Values)):
+                    yield path, node
+            pending.extend(reversed(below))
 
     def takes_chunks(self, path: str, storage: Any) -> bool:
         """Tell whether raw chunks of that storage can be put into the dataset at ``path``."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from nxconvert.array import Box, Boxed
 from nxconvert.errors import InputError, UsageError
 from nxconvert.location import Location
-from nxconvert.tree import Dataset, Group, Node
+from nxconvert.tree import Dataset, Group, NewGroup, Node
 
 
 def part_of(root: Group, place: Location) -> Node:
@@ -33,6 +33,26 @@ def part_of(root: Group, place: Location) -> Node:
     if not isinstance(node, Dataset):
         raise UsageError(f"{place} is no dataset", "only a dataset has slices")
     return Part(node, place.slices(node.ndim) or ())
+
+
+def subtree(root: Group, place: Location) -> Group:
+    """Return a tree of what a location names alone, at the same path: the groups above it keep their attributes.
+
+    Raises
+    ------
+    InputError, UsageError
+        As ``part_of`` has them.
+    """
+    node = part_of(root, place)
+    parts = [p for p in place.inner.split("/") if p]
+    top = here = NewGroup(attrs=root.attrs)
+    above: Node = root
+    for part in parts[:-1]:
+        assert isinstance(above, Group)
+        above = above[part]
+        here = cast(NewGroup, here.add(part, NewGroup(attrs=above.attrs)))
+    here.add(parts[-1], node)
+    return top
 
 
 class Part(Dataset):

@@ -38,6 +38,7 @@ def run(
     float_format: o.FloatFormat = None,
     compression: o.Compression = None,
     chunks: o.Chunks = None,
+    links: o.Links = None,
     memory: o.Memory = "256MiB",
     allow_root: o.AllowRoot = None,
     allow_missing: o.AllowMissing = False,
@@ -86,6 +87,7 @@ def run(
             range=range,
             compression=compression,
             chunks=o.numbers(chunks, "--chunks"),
+            links=None if links is None else o.choice(links, "--links", ("keep", "resolve")),
         ),
     )
     return run_plan(places[:-1], places[-1], plan, strict=strict, json=json, quiet=quiet)

@@ -83,6 +83,14 @@ Range = Annotated[
 Compression = Annotated[
     str | None, typer.Option("--compression", metavar="NAME", help="Compression, e.g. gzip, bitshuffle-lz4, none.")
 ]
+Links = Annotated[
+    str | None,
+    typer.Option(
+        "--links",
+        metavar="keep|resolve",
+        help="HDF5: keep links, or copy what they lead to; default: copy what lies outside.",
+    ),
+]
 Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks, e.g. 1,512,512.")]
 
 

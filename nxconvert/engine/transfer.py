@@ -17,7 +17,7 @@ from nxconvert.format import RecordSink, TreeSink
 from nxconvert.mapping.imports import Imported
 from nxconvert.mapping.model import MISSING_ROWS
 from nxconvert.record import Block, Field, Record, rows_within
-from nxconvert.tree import Dataset, Group, NewDataset, walk
+from nxconvert.tree import Group
 
 Moved = Callable[[str, int], None]
 """Told what is being written and how many bytes went."""
@@ -89,9 +89,8 @@ def ahead(blocks: Iterable[Block]) -> Generator[Block]:
 def tree_to_tree(root: Group, sink: TreeSink, budget: int) -> None:
     """Copy a tree."""
     sink.begin(root)
-    for node in walk(root):
-        if isinstance(node, Dataset) and not (isinstance(node, NewDataset) and isinstance(node.array, Values)):
-            array_to_tree(node, node.path, sink, budget)
+    for path, dataset in sink.unfilled(root):
+        array_to_tree(dataset, path, sink, budget)
 
 
 def array_to_tree(array: Array, path: str, sink: TreeSink, budget: int) -> None:

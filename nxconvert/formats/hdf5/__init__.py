@@ -50,7 +50,8 @@ FORMAT = Format(
     create=create,
     holds=Holds(tree=True, item_rank=30, kinds="biufcSOV", note="everything; NeXus is its layout"),
     write_options=(
-        Option("compression", "none", "Compression of large datasets.", COMPRESSIONS),
+        Option("compression", None, "Compression of large datasets; default: as they are stored.", COMPRESSIONS),
         Option("chunks", None, "Shape of the chunks, e.g. 1,512,512; default: one frame."),
+        Option("links", None, "Links that leave what is copied: kept; or all links followed.", ("keep", "resolve")),
     ),
 )

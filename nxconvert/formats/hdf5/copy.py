@@ -1,0 +1,506 @@
+"""Copies of HDF5 objects into another HDF5 file: nothing decoded, no type translated where it need not be.
+
+A dataset goes through ``H5Ocopy``, which moves stored chunks, types, fill values and text byte for byte. What that
+cannot do is done here: references point at the copies, hard links and named types stay one object, virtual datasets
+and raw storage in other files become data.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
+
+from nxconvert.engine.transfer import boxes
+from nxconvert.errors import InputError, OutputError
+from nxconvert.format import Report
+from nxconvert.formats.hdf5 import check
+from nxconvert.formats.hdf5.layout import creation
+from nxconvert.formats.hdf5.read import H5Dataset, H5File
+from nxconvert.tree import Link
+
+_HOLD = b".nxconvert-types"
+_REFERRERS = b"REFERENCE_LIST"
+_FAILURES = (OSError, RuntimeError, ValueError, TypeError, KeyError)
+_NUMBERS = (h5t.INTEGER, h5t.FLOAT, h5t.ENUM)
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A part of a source file that is copied as a whole, and where its top goes."""
+
+    file: H5File
+    source: str
+    target: str
+
+    def moved(self, path: str) -> str | None:
+        """Return where an absolute path of the source lies in the copy; None when it is outside of the part."""
+        base = self.source.rstrip("/")
+        if path != base and not path.startswith(base + "/"):
+            return None
+        return (self.target.rstrip("/") + path[len(base) :]) or "/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """References that are written when all objects are there: of an attribute, or of a dataset (no name)."""
+
+    name: bytes
+    source: Any
+    made: Any
+    file: H5File
+    where: str
+
+
+class Copier:
+    """Copies objects into one file, and knows what became of each.
+
+    Parameters
+    ----------
+    root
+        Root group of the new file.
+    path
+        The new file.
+    compression, chunks
+        How datasets are stored anew; None keeps what they have.
+    """
+
+    def __init__(
+        self, root: h5g.GroupID, path: Path, report: Report, compression: str | None, chunks: Any, lcpl: h5p.PropLCID
+    ) -> None:
+        self.root, self.path, self.report = root, path, report
+        self.compression, self.chunks, self._lcpl = compression, chunks, lcpl
+        self._made: dict[Hashable, tuple[Hashable, bytes]] = {}
+        self._waiting: list[_Waiting] = []
+        self._plain, self._bare = h5p.create(h5p.OBJECT_COPY), h5p.create(h5p.OBJECT_COPY)
+        self._bare.set_copy_object(h5o.COPY_WITHOUT_ATTR_FLAG)
+
+    # -- what became of objects
+
+    def remember(self, identity: Hashable, parent: Hashable, raw: bytes) -> None:
+        """Note that the object of that identity was made in a parent, under a name."""
+        if identity is not None:
+            self._made.setdefault(identity, (parent, raw))
+
+    def place(self, identity: Hashable) -> bytes | None:
+        """Return the path of the copy of an object, or None."""
+        if identity is None or identity not in self._made:
+            return None
+        parts: list[bytes] = []
+        here: Hashable = identity
+        while here in self._made:
+            here, raw = self._made[here]
+            if raw:
+                parts.append(raw)
+            else:
+                break
+        return b"/" + b"/".join(reversed(parts))
+
+    # -- links
+
+    def external(self, link: Link, file: H5File) -> Link:
+        """Return an external link that leads to the same file from the new one."""
+        return Link(link.path, "external", self.relative(link.filename, file))
+
+    def relative(self, filename: str, file: H5File) -> str:
+        """Return the name of a file, as a file in the new one's folder says it."""
+        if os.path.isabs(filename):
+            return filename
+        try:
+            name = os.path.relpath(file.path.resolve().parent / filename, self.path.resolve().parent)
+        except ValueError:  # on another drive
+            return os.path.abspath(file.path.parent / filename)
+        return name.replace(os.sep, "/")
+
+    # -- types
+
+    def named_type(self, id: h5t.TypeID, parent: h5g.GroupID, raw: bytes, file: H5File, where: str) -> None:
+        """Copy a named type, with its attributes."""
+        held = self._held(id)
+        if held is not None:
+            parent.links.create_hard(raw, self.root, held, lcpl=self._lcpl)
+        else:
+            bare = any(refers(h5a.open(id, index=i).get_type()) for i in range(h5a.get_num_attrs(id)))
+            h5o.copy(id, b".", parent, raw, self._bare if bare else self._plain, self._lcpl)
+            if bare:
+                self.attributes(id, h5t.open(parent, raw), file, where)
+
+    def _held(self, id: h5t.TypeID) -> bytes | None:
+        info = h5o.get_info(id)
+        name = _HOLD + b"/%d-%d" % (info.fileno, info.addr)
+        return name if _HOLD in self.root and name in self.root else None
+
+    def type_of(self, id: h5t.TypeID) -> h5t.TypeID:
+        """Return the type to create with: a named type's copy, which is made when it is not there."""
+        if not id.committed():
+            return id
+        info = h5o.get_info(id)
+        known = self.place((info.fileno, info.addr)) or self._held(id)
+        if known is None:
+            if _HOLD not in self.root:
+                h5g.create(self.root, _HOLD)
+            known = _HOLD + b"/%d-%d" % (info.fileno, info.addr)
+            h5o.copy(id, b".", self.root, known, self._plain, self._lcpl)
+        return h5t.open(self.root, known)
+
+    # -- datasets
+
+    def dataset(
+        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str | None, where: str
+    ) -> h5d.DatasetID | None:
+        """Copy a dataset. It is returned when its values are still to be written; otherwise it is complete.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read, and PolicyError when its values lie where the input may not reach.
+        OutputError
+            When the new file cannot be written.
+        """
+        try:
+            return self._dataset(node, parent, raw, area, links, where)
+        except _FAILURES as error:
+            raise failed(error, self.path, node.source) from None
+
+    def _dataset(
+        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str | None, where: str
+    ) -> h5d.DatasetID | None:
+        plist = node.id.get_create_plist()
+        type_id = node.id.get_type()
+        virtual = plist.get_layout() == h5d.VIRTUAL
+        elsewhere = plist.get_layout() == h5d.CONTIGUOUS and plist.get_external_count() > 0
+        if virtual:
+            kept = self._virtual(node, plist, area, links)
+            if kept is not None:
+                made = h5d.create(parent, raw, self.type_of(type_id), node.id.get_space(), dcpl=kept, lcpl=self._lcpl)
+                self.attributes(node.id, made, node.file, node.source)
+                return None
+        anew = None if elsewhere or virtual else self._stored_anew(node, type_id)
+        if anew is None and not (virtual or elsewhere or type_id.committed()):
+            bare = any(_special(a.get_type()) for a in _attributes(node.id))
+            h5o.copy(node.id, b".", parent, raw, self._bare if bare else self._plain, self._lcpl)
+            if bare or refers(type_id):
+                made = h5d.open(parent, raw)
+                if bare:
+                    self.attributes(node.id, made, node.file, node.source)
+                if refers(type_id):
+                    self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
+            return None
+        if virtual or elsewhere:
+            check.readable(node)
+            anew = self._stored_anew(node, type_id) or _without_layout(plist, type_id)
+        made = h5d.create(parent, raw, self.type_of(type_id), node.id.get_space(), dcpl=anew or plist, lcpl=self._lcpl)
+        self.attributes(node.id, made, node.file, node.source)
+        if refers(type_id):
+            self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
+            return None
+        if anew is None and plist.get_layout() == h5d.CHUNKED and not proxied(type_id):
+            _move_chunks(node.id, made)
+            return None
+        if node.null or not node.size:
+            return None
+        if type_id.get_class() in _NUMBERS or proxied(type_id):
+            return made
+        self._raw_values(node, made, type_id)
+        return None
+
+    def _stored_anew(self, node: H5Dataset, type_id: h5t.TypeID) -> h5p.PropDCID | None:
+        """Return how a dataset is stored when another compression or chunks were asked for, else None."""
+        if (self.compression is None and self.chunks is None) or proxied(type_id) or node.null:
+            return None
+        plist = creation(node, self.compression or "none", self.chunks)
+        old = node.id.get_create_plist()
+        if plist is None:
+            if old.get_layout() != h5d.CHUNKED or any(n is None or n < 0 for n in _maximum(node.id)):
+                return None
+            if _maximum(node.id) != node.id.shape:
+                return None
+            plist = h5p.create(h5p.DATASET_CREATE)
+        _same_fill(old, plist, type_id)
+        return plist
+
+    def _virtual(self, node: H5Dataset, plist: h5p.PropDCID, area: Area, links: str | None) -> h5p.PropDCID | None:
+        """Return the creation properties of a virtual dataset that stays one, or None to copy its values."""
+        sources = [
+            (plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)) for i in range(plist.get_virtual_count())
+        ]
+        inside = all(f == "." and area.moved("/" + p.strip("/")) is not None for f, p in sources)
+        keep = links == "keep" or (links is None and inside)
+        if not keep:
+            missing = _missing(node, sources)
+            if not missing or node.file.policy.allow_missing:
+                return None
+            self.report.notice(f"{node.source}: sources are missing, it stays virtual: {', '.join(missing[:5])}")
+        new = _without_layout(plist, node.id.get_type())
+        for i, (filename, path) in enumerate(sources):
+            moved = area.moved("/" + path.strip("/")) if filename == "." else None
+            if filename != ".":
+                filename = self.relative(filename, node.file)
+            elif moved is None:
+                filename = self.relative(node.file.path.name, node.file)
+            spaces = plist.get_virtual_vspace(i), _source_space(plist, i)
+            name = (moved or path).encode("utf-8", "surrogateescape")
+            new.set_virtual(spaces[0], os.fsencode(filename), name, spaces[1])
+        return new
+
+    def _raw_values(self, node: H5Dataset, made: h5d.DatasetID, type_id: h5t.TypeID) -> None:
+        """Copy values byte by byte, a box after another."""
+        size = type_id.get_size()
+        if not node.shape:
+            one = np.empty((), f"V{size}")
+            node.id.read(h5s.ALL, h5s.ALL, one, type_id)
+            made.write(h5s.ALL, h5s.ALL, one, type_id)
+            return
+        for box in boxes(node, node.file.policy.memory):
+            start, count = tuple(s.start for s in box), tuple(s.stop - s.start for s in box)
+            values = np.empty(count, f"V{size}")
+            space = node.id.get_space()
+            space.select_hyperslab(start, count)
+            node.id.read(h5s.create_simple(count), space, values, type_id)
+            made.write(h5s.create_simple(count), space, values, type_id)
+
+    # -- attributes
+
+    def attributes(self, id: Any, made: Any, file: H5File, where: str) -> None:
+        """Copy attributes, each with its own type; those that exist are kept, as the first writer wins."""
+        for attr in _attributes(id):
+            raw = attr.name if isinstance(attr.name, bytes) else attr.name.encode("utf-8", "surrogateescape")
+            if h5a.exists(made, raw):
+                continue
+            shown = f"{where}@{raw.decode('utf-8', 'replace')}"
+            try:
+                type_id, space = attr.get_type(), attr.get_space()
+                if raw == _REFERRERS:
+                    self._waiting.append(_Waiting(raw, attr, made, file, shown))
+                    continue
+                new = h5a.create(made, raw, self.type_of(type_id), space)
+                if refers(type_id):
+                    self._waiting.append(_Waiting(raw, attr, new, file, shown))
+                elif space.get_simple_extent_npoints():
+                    _move_attribute(attr, new, type_id)
+            except _FAILURES as error:
+                if "o space left" in str(error):
+                    raise failed(error, self.path, where) from None
+                self.report.lose(f"@{raw.decode('utf-8', 'replace')}", where, f"it cannot be copied: {error}")
+
+    # -- references
+
+    def finish(self) -> None:
+        """Write the references, now that all objects are there."""
+        for waiting in self._waiting:
+            try:
+                if waiting.name:
+                    self._attribute_references(waiting)
+                else:
+                    self._dataset_references(waiting)
+            except _FAILURES as error:
+                if "o space left" in str(error):
+                    raise failed(error, self.path, waiting.where) from None
+                self.report.lose("references", waiting.where, f"they cannot be copied: {error}")
+        self._waiting.clear()
+        if _HOLD in self.root:
+            self.root.unlink(_HOLD)
+
+    def _attribute_references(self, waiting: _Waiting) -> None:
+        attr = waiting.source
+        if not attr.get_space().get_simple_extent_npoints():
+            return
+        dtype = np.dtype(attr.dtype)
+        values = np.empty(attr.shape, dtype)
+        attr.read(values)
+        if waiting.name != _REFERRERS:
+            waiting.made.write(self._retarget(values, dtype, waiting))
+            return
+        member = dtype.names[0] if dtype.names else None
+        values = self._retarget(values, dtype, None, waiting.file)
+        if member is not None and values.ndim:
+            values = values[[bool(ref) for ref in values[member]]]
+        if values.size and not h5a.exists(waiting.made, _REFERRERS):
+            new = h5a.create(waiting.made, _REFERRERS, attr.get_type(), h5s.create_simple(values.shape))
+            new.write(np.ascontiguousarray(values))
+
+    def _dataset_references(self, waiting: _Waiting) -> None:
+        node = H5Dataset(waiting.source, waiting.where.rpartition("::")[2], waiting.file)
+        for box in boxes(node, waiting.file.policy.memory):
+            values = self._retarget(node.read(box or None), node.dtype, waiting)
+            if not node.shape:
+                waiting.made.write(h5s.ALL, h5s.ALL, values)
+                continue
+            space = waiting.made.get_space()
+            space.select_hyperslab(tuple(s.start for s in box), values.shape)
+            waiting.made.write(h5s.create_simple(values.shape), space, values)
+
+    def _retarget(self, values: Any, dtype: np.dtype[Any], waiting: _Waiting | None, file: H5File | None = None) -> Any:
+        """Return values with references to the copies."""
+        metadata = dtype.metadata or {}
+        if dtype.names is not None:
+            out = values.copy()
+            for name in dtype.names:
+                out[name] = self._retarget(values[name], dtype[name].base, waiting, file)
+            return out
+        if "ref" in metadata:
+            out = np.empty(np.shape(values), dtype)
+            for index in np.ndindex(out.shape):
+                out[index] = self._reference(values[index], waiting, file)
+            return out
+        if metadata.get("vlen") not in (None, str, bytes):
+            out = np.empty(values.shape, dtype)
+            for index in np.ndindex(values.shape):
+                item = values[index]
+                out[index] = None if item is None else self._retarget(item, np.dtype(metadata["vlen"]), waiting, file)
+            return out
+        return values
+
+    def _reference(self, ref: Any, waiting: _Waiting | None, file: H5File | None) -> Any:
+        empty = type(ref)()
+        if not ref:
+            return empty
+        file = waiting.file if waiting is not None else file
+        assert file is not None
+        try:
+            info = h5o.get_info(h5r.dereference(ref, file.id))
+            place = self.place((info.fileno, info.addr))
+        except _FAILURES:
+            place = None
+        if place is not None:
+            if isinstance(ref, h5r.RegionReference):
+                return h5r.create(self.root, place, h5r.DATASET_REGION, h5r.get_region(ref, file.id))
+            return h5r.create(self.root, place, h5r.OBJECT)
+        if waiting is not None:
+            self.report.lose("a reference", waiting.where, "what it refers to is not copied")
+        return empty
+
+
+def failed(error: Exception, path: Path, where: str) -> InputError | OutputError:
+    """Say whose fault it is that a copy failed."""
+    text = str(error)
+    if "o space left" in text or "unable to write" in text.lower() or "file write failed" in text:
+        return OutputError(f"{path} cannot be written: {text}", "is the disk full?")
+    return InputError(f"{where} cannot be copied: {text}")
+
+
+def same_order(old: h5p.PropGCID) -> h5p.PropGCID:
+    """Return creation properties of a group that keeps the order of its links and attributes as another does.
+
+    The other's own properties would do but for HDF5, which takes the address of its heap of links from them.
+    """
+    new = h5p.create(h5p.GROUP_CREATE)
+    new.set_link_creation_order(old.get_link_creation_order())
+    new.set_attr_creation_order(old.get_attr_creation_order())
+    return new
+
+
+def refers(type_id: h5t.TypeID) -> bool:
+    """Tell whether values of a type hold references."""
+    return any(t.get_class() == h5t.REFERENCE for t in _inside(type_id))
+
+
+def proxied(type_id: h5t.TypeID) -> bool:
+    """Tell whether values of a type lie outside of the dataset: of variable length, or references."""
+    return any(
+        t.get_class() in (h5t.REFERENCE, h5t.VLEN) or (t.get_class() == h5t.STRING and t.is_variable_str())
+        for t in _inside(type_id)
+    )
+
+
+def _special(type_id: h5t.TypeID) -> bool:
+    return bool(type_id.committed()) or refers(type_id)
+
+
+def _inside(type_id: h5t.TypeID) -> Iterator[h5t.TypeID]:
+    pending = [type_id]
+    while pending:
+        here = pending.pop()
+        yield here
+        kind = here.get_class()
+        if kind in (h5t.ARRAY, h5t.VLEN):
+            pending.append(here.get_super())
+        elif kind == h5t.COMPOUND:
+            pending.extend(here.get_member_type(i) for i in range(here.get_nmembers()))
+
+
+def _attributes(id: Any) -> Iterator[h5a.AttrID]:
+    """Open the attributes, in the order of their creation where it is known."""
+    order = h5.INDEX_NAME
+    if isinstance(id, h5g.GroupID | h5d.DatasetID):
+        if id.get_create_plist().get_attr_creation_order() & h5p.CRT_ORDER_TRACKED:
+            order = h5.INDEX_CRT_ORDER
+    for index in range(h5a.get_num_attrs(id)):
+        yield h5a.open(id, index=index, index_type=order, order=h5.ITER_INC)
+
+
+def _move_attribute(attr: h5a.AttrID, new: h5a.AttrID, type_id: h5t.TypeID) -> None:
+    if proxied(type_id):
+        values = np.empty(attr.shape, np.dtype(attr.dtype))
+        attr.read(values)
+        new.write(values)
+        return
+    values = np.empty(attr.get_space().get_simple_extent_npoints(), f"V{type_id.get_size()}")
+    attr.read(values, type_id)
+    new.write(values, type_id)
+
+
+def _move_chunks(source: h5d.DatasetID, made: h5d.DatasetID) -> None:
+    """Copy stored chunks; those that do not exist stay so."""
+    found: list[tuple[int, ...]] = []
+    source.chunk_iter(lambda c: found.append(tuple(c.chunk_offset)))
+    for offset in found:
+        mask, raw = source.read_direct_chunk(offset)
+        made.write_direct_chunk(offset, raw, mask)
+
+
+def _without_layout(plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.PropDCID:
+    new = h5p.create(h5p.DATASET_CREATE)
+    _same_fill(plist, new, type_id)
+    return new
+
+
+def _same_fill(old: h5p.PropDCID, new: h5p.PropDCID, type_id: h5t.TypeID) -> None:
+    """Give a fill value over that the user of the source set."""
+    if old.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED or proxied(type_id):
+        return
+    try:
+        fill = np.zeros((), np.dtype(type_id.dtype))
+    except TypeError:
+        return
+    old.get_fill_value(fill)
+    new.set_fill_value(fill)
+
+
+def _maximum(id: h5d.DatasetID) -> tuple[int | None, ...]:
+    space = id.get_space()
+    if space.get_simple_extent_type() != h5s.SIMPLE:
+        return ()
+    return tuple(None if n == h5s.UNLIMITED else n for n in space.get_simple_extent_dims(True))
+
+
+def _source_space(plist: h5p.PropDCID, index: int) -> h5s.SpaceID:
+    """Return what a virtual dataset takes of a source; HDF5 does not tell the shape of what is taken whole."""
+    space = plist.get_virtual_srcspace(index)
+    if space.get_select_type() != h5s.SEL_ALL:
+        return space
+    taken = plist.get_virtual_vspace(index)
+    if not taken.shape:
+        return space
+    low, high = taken.get_select_bounds()
+    count = tuple(int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
+    points = taken.get_select_npoints()
+    return h5s.create_simple(count if math.prod(count) == points else (points,))
+
+
+def _missing(node: H5Dataset, sources: list[tuple[str, str]]) -> list[str]:
+    """List the sources of a virtual dataset that are not there; one that may not be read is an error."""
+    missing: list[str] = []
+    for filename, path in sources:
+        try:
+            file = node.file if filename == "." else node.file.external(filename, node.source)
+            file.resolve("/" + path.lstrip("/"), node.source)
+        except InputError:
+            missing.append(f"{filename}::{path}")
+    return missing
