@@ -71,7 +71,7 @@ class H5File:
         self.owner = owner or self
         self.others: dict[str, H5File] = {}
         self._groups: dict[str, Node] = {}
-        self.id = _open_id(path)
+        self.id = _open_id(path, linked=owner is not None)
         try:
             self.root = H5Group(h5g.open(self.id, b"/"), "/", self)
         except DAMAGE as error:
@@ -84,6 +84,12 @@ class H5File:
             other.close()
         self._groups.clear()
         self.others.clear()
+        if not self.id.valid:
+            return
+        own = h5f.OBJ_LOCAL  # the same file may be open elsewhere
+        for held in h5f.get_obj_ids(self.id, (h5f.OBJ_ALL & ~h5f.OBJ_FILE) | own):
+            while held.valid:  # somebody holds a node; the file shall be closed all the same
+                h5i.dec_ref(held)
         self.id.close()
 
     def external(self, filename: str, asked_by: str) -> H5File:
@@ -123,9 +129,12 @@ class H5File:
         return node
 
 
-def _open_id(path: Path) -> h5f.FileID:
+def _open_id(path: Path, *, linked: bool) -> h5f.FileID:
+    # HDF5 opens the sources of virtual datasets weakly, and no file in two ways
     reason = ""
     for strong, locking in ((True, False), (False, False), (False, True)):
+        if strong and linked:
+            continue
         try:
             return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=_access(strong=strong, locking=locking))
         except OSError as error:
@@ -145,7 +154,7 @@ def _open_id(path: Path) -> h5f.FileID:
 def _access(*, strong: bool, locking: bool) -> h5p.PropFAID:
     fapl = h5p.create(h5p.FILE_ACCESS)
     if strong:
-        fapl.set_fclose_degree(h5f.CLOSE_STRONG)
+        fapl.set_fclose_degree(h5f.CLOSE_WEAK)  # as HDF5 opens the sources of virtual datasets: they must agree
     if not locking and hasattr(fapl, "set_file_locking"):
         fapl.set_file_locking(False, True)
     return fapl
@@ -333,6 +342,9 @@ class H5Dataset(_H5Node, Dataset):
                 space = self.id.get_space()
                 kind = space.get_simple_extent_type()
                 self._shape = () if kind == h5s.SCALAR else (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
+                if 0 in self._shape and not self._checked:
+                    self._checked = True
+                    check.readable(self)  # nobody reads nothing, but a virtual dataset may be empty for want of sources
             except DAMAGE as error:
                 raise damaged(self.source, error) from None
         return self._shape
