@@ -96,6 +96,13 @@ def test_a_tree(testdata: Path) -> None:
             file["nothing/here"]
 
 
+def test_two_readers_of_one_file(testdata: Path) -> None:
+    with nxconvert.open(testdata / "scan.h5") as one:
+        with nxconvert.open(testdata / "scan.h5") as other:
+            assert list(one) == list(other)
+        assert one["1.1/measurement/I0"].shape == (41,)
+
+
 @pytest.mark.parametrize("options", [{}, {"locking": False}, {"libver": "latest"}])
 def test_a_file_that_h5py_has_open(testdata: Path, options: dict[str, object]) -> None:
     """HDF5 refuses a second open with other flags in one process."""

@@ -12,8 +12,6 @@ from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # HDF5 runs no code that it finds in HDF5_PLUGIN_PATH
-
 import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t
@@ -86,8 +84,8 @@ class H5File:
         self.others.clear()
         if not self.id.valid:
             return
-        own = h5f.OBJ_LOCAL  # the same file may be open elsewhere
-        for held in h5f.get_obj_ids(self.id, (h5f.OBJ_ALL & ~h5f.OBJ_FILE) | own):
+        kinds = (h5f.OBJ_ALL & ~h5f.OBJ_FILE) | h5f.OBJ_LOCAL  # not those of another reader of the same file
+        for held in h5f.get_obj_ids(self.id, kinds):
             while held.valid:  # somebody holds a node; the file shall be closed all the same
                 h5i.dec_ref(held)
         self.id.close()
