@@ -185,6 +185,9 @@ class NewGroup(Group):
     def __len__(self) -> int:
         return len(self.children)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.children
+
     def link(self, name: str) -> Link | None:
         child = self.children.get(name)
         return child if isinstance(child, Link) else None
@@ -219,8 +222,12 @@ class NewGroup(Group):
 
 
 def walk(group: Group) -> Iterator[Node]:
-    """Yield every node below a group once, links not followed, parents first."""
+    """Yield every node below a group once, by its first path; links not followed, parents first.
+
+    Nodes are told apart by ``identity``, so that a group that holds itself has an end.
+    """
     pending: list[Group] = [group]
+    seen: set[Hashable] = {group.identity}
     while pending:
         here = pending.pop()
         below: list[Group] = []
@@ -230,6 +237,11 @@ def walk(group: Group) -> Iterator[Node]:
             node = here.child(name)
             if node is None:
                 continue
+            identity = node.identity
+            if identity is not None:
+                if identity in seen:
+                    continue
+                seen.add(identity)
             yield node
             if isinstance(node, Group):
                 below.append(node)

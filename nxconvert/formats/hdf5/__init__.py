@@ -5,11 +5,14 @@ Facts: the HDF5 file format specification (version 3), the NeXus manual (chapter
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Report, Tree, TreeSink
-from nxconvert.formats.hdf5.names import COMPRESSIONS
+from nxconvert.formats.hdf5.names import COMPRESSIONS, LINKS
+
+os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # before h5py loads: no code from HDF5_PLUGIN_PATH is run
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -50,8 +53,8 @@ FORMAT = Format(
     create=create,
     holds=Holds(tree=True, item_rank=30, kinds="biufcSOV", note="everything; NeXus is its layout"),
     write_options=(
-        Option("compression", None, "Compression of large datasets; default: as they are stored.", COMPRESSIONS),
+        Option("compression", "keep", "Compression of large datasets; default: as stored.", ("keep", *COMPRESSIONS)),
         Option("chunks", None, "Shape of the chunks, e.g. 1,512,512; default: one frame."),
-        Option("links", None, "Links that leave what is copied: kept; or all links followed.", ("keep", "resolve")),
+        Option("links", "auto", "Keep links, or copy what they lead to; auto: what lies outside.", LINKS),
     ),
 )
