@@ -183,7 +183,9 @@ class TreeSink(Sink):
                 node, path = here.child(name), f"{above}/{name}"
                 if isinstance(node, Group):
                     below.append((path, node))
-                elif isinstance(node, Dataset) and not (isinstance(node, NewDataset) and isinstance(node.array, Values)):
+                elif isinstance(node, NewDataset) and isinstance(node.array, Values):
+                    continue
+                elif isinstance(node, Dataset):
                     yield path, node
             pending.extend(reversed(below))
 

@@ -50,7 +50,7 @@ def subtree(root: Group, place: Location) -> Group:
     for part in parts[:-1]:
         assert isinstance(above, Group)
         above = above[part]
-        here = cast(NewGroup, here.add(part, NewGroup(attrs=above.attrs)))
+        here = cast("NewGroup", here.add(part, NewGroup(attrs=above.attrs)))
     here.add(parts[-1], node)
     return top
 

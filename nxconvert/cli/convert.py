@@ -87,7 +87,7 @@ def run(
             range=range,
             compression=compression,
             chunks=o.numbers(chunks, "--chunks"),
-            links=None if links is None else o.choice(links, "--links", ("keep", "resolve")),
+            links=None if links is None else o.choice(links, "--links", ("auto", "keep", "resolve")),
         ),
     )
     return run_plan(places[:-1], places[-1], plan, strict=strict, json=json, quiet=quiet)

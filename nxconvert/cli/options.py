@@ -87,7 +87,7 @@ Links = Annotated[
     str | None,
     typer.Option(
         "--links",
-        metavar="keep|resolve",
+        metavar="auto|keep|resolve",
         help="HDF5: keep links, or copy what they lead to; default: copy what lies outside.",
     ),
 ]

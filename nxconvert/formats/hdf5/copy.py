@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
 
 from nxconvert.engine.transfer import boxes
-from nxconvert.errors import InputError, OutputError
+from nxconvert.errors import InputError, OutputError, PolicyError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import check
 from nxconvert.formats.hdf5.layout import creation
@@ -110,12 +110,12 @@ class Copier:
 
     def relative(self, filename: str, file: H5File) -> str:
         """Return the name of a file, as a file in the new one's folder says it."""
-        if os.path.isabs(filename):
+        if Path(filename).is_absolute():
             return filename
         try:
             name = os.path.relpath(file.path.resolve().parent / filename, self.path.resolve().parent)
         except ValueError:  # on another drive
-            return os.path.abspath(file.path.parent / filename)
+            return str(file.path.resolve().parent / filename)
         return name.replace(os.sep, "/")
 
     # -- types
@@ -152,7 +152,7 @@ class Copier:
     # -- datasets
 
     def dataset(
-        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str | None, where: str
+        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str, where: str
     ) -> h5d.DatasetID | None:
         """Copy a dataset. It is returned when its values are still to be written; otherwise it is complete.
 
@@ -169,45 +169,53 @@ class Copier:
             raise failed(error, self.path, node.source) from None
 
     def _dataset(
-        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str | None, where: str
+        self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, area: Area, links: str, where: str
     ) -> h5d.DatasetID | None:
-        plist = node.id.get_create_plist()
-        type_id = node.id.get_type()
+        plist, type_id = node.id.get_create_plist(), node.id.get_type()
         virtual = plist.get_layout() == h5d.VIRTUAL
         elsewhere = plist.get_layout() == h5d.CONTIGUOUS and plist.get_external_count() > 0
-        if virtual:
-            kept = self._virtual(node, plist, area, links)
-            if kept is not None:
-                made = h5d.create(parent, raw, self.type_of(type_id), node.id.get_space(), dcpl=kept, lcpl=self._lcpl)
-                self.attributes(node.id, made, node.file, node.source)
-                return None
-        anew = None if elsewhere or virtual else self._stored_anew(node, type_id)
-        if anew is None and not (virtual or elsewhere or type_id.committed()):
-            bare = any(_special(a.get_type()) for a in _attributes(node.id))
-            h5o.copy(node.id, b".", parent, raw, self._bare if bare else self._plain, self._lcpl)
-            if bare or refers(type_id):
-                made = h5d.open(parent, raw)
-                if bare:
-                    self.attributes(node.id, made, node.file, node.source)
-                if refers(type_id):
-                    self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
+        if virtual and (kept := self._virtual(node, plist, area, links)) is not None:
+            made = h5d.create(parent, raw, self.type_of(type_id), node.id.get_space(), dcpl=kept, lcpl=self._lcpl)
+            self.attributes(node.id, made, node.file, node.source)
             return None
         if virtual or elsewhere:
             check.readable(node)
             anew = self._stored_anew(node, type_id) or _without_layout(plist, type_id)
-        made = h5d.create(parent, raw, self.type_of(type_id), node.id.get_space(), dcpl=anew or plist, lcpl=self._lcpl)
+        else:
+            anew = self._stored_anew(node, type_id)
+            if anew is None and not type_id.committed():
+                self._whole(node, parent, raw, type_id)
+                return None
+        space = node.id.get_space()
+        if anew is not None and anew.get_layout() != h5d.CHUNKED and node.shape and not node.null:
+            space = h5s.create_simple(node.shape)  # only chunks can grow
+        made = h5d.create(parent, raw, self.type_of(type_id), space, dcpl=anew or plist, lcpl=self._lcpl)
         self.attributes(node.id, made, node.file, node.source)
+        return self._values(node, made, type_id, anew is None)
+
+    def _whole(self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, type_id: h5t.TypeID) -> None:
+        """Copy a dataset as it is."""
+        bare = any(_special(attr.get_type()) for attr in _attributes(node.id))
+        h5o.copy(node.id, b".", parent, raw, self._bare if bare else self._plain, self._lcpl)
+        if bare or refers(type_id):
+            made = h5d.open(parent, raw)
+            if bare:
+                self.attributes(node.id, made, node.file, node.source)
+            if refers(type_id):
+                self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
+
+    def _values(
+        self, node: H5Dataset, made: h5d.DatasetID, type_id: h5t.TypeID, same_layout: bool
+    ) -> h5d.DatasetID | None:
+        """Copy the values of a dataset; return it when they are to be written box by box."""
         if refers(type_id):
             self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
-            return None
-        if anew is None and plist.get_layout() == h5d.CHUNKED and not proxied(type_id):
+        elif same_layout and made.get_create_plist().get_layout() == h5d.CHUNKED and not proxied(type_id):
             _move_chunks(node.id, made)
-            return None
-        if node.null or not node.size:
-            return None
-        if type_id.get_class() in _NUMBERS or proxied(type_id):
-            return made
-        self._raw_values(node, made, type_id)
+        elif not node.null and node.size:
+            if type_id.get_class() in _NUMBERS or proxied(type_id):
+                return made
+            self._raw_values(node, made, type_id)
         return None
 
     def _stored_anew(self, node: H5Dataset, type_id: h5t.TypeID) -> h5p.PropDCID | None:
@@ -225,13 +233,13 @@ class Copier:
         _same_fill(old, plist, type_id)
         return plist
 
-    def _virtual(self, node: H5Dataset, plist: h5p.PropDCID, area: Area, links: str | None) -> h5p.PropDCID | None:
+    def _virtual(self, node: H5Dataset, plist: h5p.PropDCID, area: Area, links: str) -> h5p.PropDCID | None:
         """Return the creation properties of a virtual dataset that stays one, or None to copy its values."""
         sources = [
             (plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)) for i in range(plist.get_virtual_count())
         ]
         inside = all(f == "." and area.moved("/" + p.strip("/")) is not None for f, p in sources)
-        keep = links == "keep" or (links is None and inside)
+        keep = links == "keep" or (links == "auto" and inside)
         if not keep:
             missing = _missing(node, sources)
             if not missing or node.file.policy.allow_missing:
@@ -338,7 +346,7 @@ class Copier:
 
     def _retarget(self, values: Any, dtype: np.dtype[Any], waiting: _Waiting | None, file: H5File | None = None) -> Any:
         """Return values with references to the copies."""
-        metadata = dtype.metadata or {}
+        metadata: Mapping[str, Any] = dtype.metadata or {}
         if dtype.names is not None:
             out = values.copy()
             for name in dtype.names:
@@ -428,9 +436,9 @@ def _inside(type_id: h5t.TypeID) -> Iterator[h5t.TypeID]:
 def _attributes(id: Any) -> Iterator[h5a.AttrID]:
     """Open the attributes, in the order of their creation where it is known."""
     order = h5.INDEX_NAME
-    if isinstance(id, h5g.GroupID | h5d.DatasetID):
-        if id.get_create_plist().get_attr_creation_order() & h5p.CRT_ORDER_TRACKED:
-            order = h5.INDEX_CRT_ORDER
+    plist = id.get_create_plist() if isinstance(id, h5g.GroupID | h5d.DatasetID) else None
+    if plist is not None and plist.get_attr_creation_order() & h5p.CRT_ORDER_TRACKED:
+        order = h5.INDEX_CRT_ORDER
     for index in range(h5a.get_num_attrs(id)):
         yield h5a.open(id, index=index, index_type=order, order=h5.ITER_INC)
 
@@ -483,14 +491,15 @@ def _maximum(id: h5d.DatasetID) -> tuple[int | None, ...]:
 def _source_space(plist: h5p.PropDCID, index: int) -> h5s.SpaceID:
     """Return what a virtual dataset takes of a source; HDF5 does not tell the shape of what is taken whole."""
     space = plist.get_virtual_srcspace(index)
-    if space.get_select_type() != h5s.SEL_ALL:
-        return space
     taken = plist.get_virtual_vspace(index)
-    if not taken.shape:
+    if space.get_select_type() != h5s.SEL_ALL or not taken.shape:
         return space
-    low, high = taken.get_select_bounds()
+    try:
+        low, high = taken.get_select_bounds()
+        points = taken.get_select_npoints()
+    except (RuntimeError, ValueError):  # without an end
+        return space
     count = tuple(int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
-    points = taken.get_select_npoints()
     return h5s.create_simple(count if math.prod(count) == points else (points,))
 
 
@@ -501,6 +510,10 @@ def _missing(node: H5Dataset, sources: list[tuple[str, str]]) -> list[str]:
         try:
             file = node.file if filename == "." else node.file.external(filename, node.source)
             file.resolve("/" + path.lstrip("/"), node.source)
+        except PolicyError:
+            if (node.file.path.parent / filename).exists():
+                raise
+            missing.append(f"{filename}::{path}")
         except InputError:
             missing.append(f"{filename}::{path}")
     return missing

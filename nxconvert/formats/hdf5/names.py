@@ -1,4 +1,4 @@
-"""Compression filters by name. Without an import of h5py, so that help texts can list them."""
+"""Names of compression filters and of ways with links. Without an import of h5py, so that help texts can list them."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ COMPRESSIONS = (
     "zstd",
     "lzf",
 )
+
+LINKS = ("auto", "keep", "resolve")
+"""What becomes of links: those that leave what is copied are followed; all are kept; all are followed."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5p, h5r, h5s, h5t
+from h5py import h5a, h5d, h5f, h5g, h5l, h5p, h5r, h5s, h5t
 
 from nxconvert.array import TEXT, Array, Values, as_array
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError
@@ -35,12 +35,13 @@ class H5Sink(TreeSink):
         self,
         path: Path,
         report: Report,
-        compression: str | None = None,
+        compression: str = "keep",
         chunks: Any = None,
-        links: str | None = None,
+        links: str = "auto",
     ) -> None:
         self.path, self.report, self.links = path, report, links
-        self.compression, self.chunks = compression, tuple(chunks) if chunks is not None else None
+        self.compression = None if compression == "keep" else compression
+        self.chunks = tuple(chunks) if chunks is not None else None
         fapl = h5p.create(h5p.FILE_ACCESS)
         fapl.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
         fcpl = h5p.create(h5p.FILE_CREATE)
@@ -56,7 +57,7 @@ class H5Sink(TreeSink):
         self._open: dict[str, h5d.DatasetID] = {}
         self._unfilled: list[tuple[str, Dataset]] = []
         self._threaded: dict[str, chunks_.Threaded | None] = {}
-        self._referring: list[tuple[Any, Node, Mapping[str, Any], str]] = []
+        self._referring: list[tuple[Any, Node, Mapping[str, Any]]] = []
         self._copier: Copier | None = None
         self._ranks: set[int] = set()
         self._misfit = ""
@@ -85,7 +86,7 @@ class H5Sink(TreeSink):
     def _groups(self, top: h5g.GroupID, root: Group, copier: Copier) -> None:
         """Make all that is below a group, one group after another: trees may be deeper than Python can recurse."""
         area = Area(root.file, root.path, "/") if isinstance(root, H5Group) else None
-        self._attrs(top, root, copier, "/")
+        self._attrs(top, root, copier)
         copier.remember(root.identity, None, b"")
         pending: list[_Pending] = [_Pending(top, root, "", area)]
         while pending:
@@ -101,20 +102,24 @@ class H5Sink(TreeSink):
         """Make one member of a group; return it when it is a group whose members are to be made."""
         raw = name.encode("utf-8", "surrogateescape")
         path = f"{here.path}/{name}"
-        link = here.node.link(name)
         area = here.area
-        if link is not None and area is None:
-            self._link(here.id, raw, link, path)
+        if isinstance(here.node, H5Group) and here.node.id.links.get_info(raw).type > h5l.TYPE_EXTERNAL:
+            self.report.lose(name, here.node.source, "a user-defined link cannot be followed")
             return None
+        link = here.node.link(name)
+        kept, node = (link, None) if link is not None else (None, here.node.child(name))
         if link is not None and area is not None:
             kept, node = self._followed(here, area, name, link, copier)
-            if kept is not None:
-                self._link(here.id, raw, kept, path)
-                return None
-        else:
-            node = here.node.child(name)
+        if kept is not None:
+            self._link(here.id, raw, kept, path)
         if node is None:
             return None
+        return self._node(here, raw, node, path, copier, area if link is None else None)
+
+    def _node(
+        self, here: _Pending, raw: bytes, node: Node, path: str, copier: Copier, area: Area | None
+    ) -> _Pending | None:
+        """Make a node under a name, a second name for it when it is there, or its first part when it is a group."""
         identity = node.identity
         known = copier.place(identity)
         if known is not None:
@@ -122,11 +127,11 @@ class H5Sink(TreeSink):
             here.id.links.create_hard(raw, copier.root, known, lcpl=self._lcpl)
             return None
         copier.remember(identity, here.identity, raw)
-        if isinstance(node, H5Group | H5Dataset) and (area is None or link is not None):
+        if isinstance(node, H5Group | H5Dataset) and area is None:
             area = Area(node.file, node.path, path)
         if isinstance(node, Group):
             made = self._group(here.id, raw, path, node)
-            self._attrs(made, node, copier, path)
+            self._attrs(made, node, copier)
             return _Pending(made, node, path, area, identity)
         self._refuse_twice(here.id, raw, path)
         if isinstance(node, H5Dataset) and area is not None:
@@ -153,13 +158,16 @@ class H5Sink(TreeSink):
             base = "" if target.startswith("/") else here.node.path.rstrip("/") + "/"
             moved = area.moved("/" + "/".join(p for p in (base + target).split("/") if p and p != "."))
             stays = link if moved is None or not target.startswith("/") else Link(moved)
-            keep = self.links == "keep" or (self.links is None and moved is not None)
+            keep = self.links == "keep" or (self.links == "auto" and moved is not None)
         if keep:
             return stays, None
         try:
             node = here.node.child(name)
-        except PolicyError:
-            raise
+        except PolicyError as error:
+            if link.kind == "soft" or (area.file.path.parent / link.filename).exists():
+                raise
+            self.report.notice(f"{error.message}, which is missing; the link is kept as it is")
+            return stays, None
         except InputError as error:
             self.report.notice(f"{error.message}; the link is kept as it is")
             return stays, None
@@ -203,7 +211,7 @@ class H5Sink(TreeSink):
         except TypeError:
             raise OutputError(f"{path}: HDF5 has no type for {node.dtype}") from None
         made = h5d.create(parent, raw, type_id, space, dcpl=plist, lcpl=self._lcpl)
-        self._attrs(made, node, copier, path)
+        self._attrs(made, node, copier)
         values = in_memory(node)
         if values is not None:
             large = values.nbytes > chunks_.SMALL and made.shape == values.shape
@@ -213,22 +221,22 @@ class H5Sink(TreeSink):
             self._open[path] = made
             self._unfilled.append((path, node))
 
-    def _attrs(self, id: Any, node: Node, copier: Copier, path: str) -> None:
+    def _attrs(self, id: Any, node: Node, copier: Copier) -> None:
         if isinstance(node, H5Group | H5Dataset | H5Type):
             copier.attributes(node.id, id, node.file, node.source)
             return
         attrs = node.attrs
         referring = {name: value for name, value in attrs.items() if _is_reference(value)}
         if referring:
-            self._referring.append((id, node, referring, path))
+            self._referring.append((id, node, referring))
         write_attributes(id, {n: v for n, v in attrs.items() if n not in referring} if referring else attrs)
 
     def _references(self, top: h5g.GroupID, copier: Copier) -> None:
         """Write the references of trees that are not HDF5, now that all nodes are there."""
-        for id, node, attrs, path in self._referring:
+        for id, node, attrs in self._referring:
             for name, value in attrs.items():
                 raw = name.encode("utf-8", "surrogateescape")
-                refs = np.atleast_1d(np.array(value, dtype=object))
+                refs: Any = np.atleast_1d(np.array(value, dtype=object))
                 out = np.empty(refs.shape, h5py.ref_dtype)
                 for index in np.ndindex(refs.shape):
                     target = refs[index].path.encode() if isinstance(refs[index], Ref) else b""
