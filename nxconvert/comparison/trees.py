@@ -8,10 +8,25 @@ from typing import Any
 
 from nxconvert.array import decode, is_text
 from nxconvert.comparison.pair import Comparison, Pair
-from nxconvert.comparison.values import EXACT, Difference, Tolerance, plainly_same
+from nxconvert.comparison.values import EXACT, Difference, Tolerance, plainly_same, shown
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.policy import DEFAULT_MEMORY
 from nxconvert.tree import Dataset, Group, Link, Node
+
+FILE = (
+    "HDF5_Version",
+    "HDF_version",
+    "NeXus_release",
+    "NeXus_version",
+    "XML_version",
+    "creator",
+    "creator_version",
+    "file_name",
+    "file_time",
+    "file_update_time",
+    "h5py_version",
+)
+"""Attributes of a root that tell of the file and not of the data. Source: NeXus definitions, NXroot."""
 
 
 def tree_differences(
@@ -34,7 +49,7 @@ def tree_differences(
     budget
         Bytes of values that are held at once.
     provenance
-        Whether what nxconvert writes about itself into a root is compared too.
+        Whether what a root says of its file (who wrote it and when, its name) is compared too.
     told
         Gets what could not be read, and the notices; without it the first such error is raised.
     """
@@ -57,13 +72,12 @@ class Trees(Pair):
         self.bases = (inner_a.strip("/"), inner_b.strip("/"))
         root = f"/{self.bases[0]}"
         self.seen.add((a.identity, b.identity))
-        yield from self._nodes(root, a, b)
         if not isinstance(a, Group) or not isinstance(b, Group):
+            yield from self._nodes(root, a, b)
             return
+        skip = set() if self.provenance or {a.path, b.path} != {"/"} else self._skipped(a, b)
+        yield from self._nodes(root, a, b, skip)
         pending: list[tuple[str, Group, Group, str]] = []
-        skip = set() if self.provenance or any(self.bases) else {*_stamps(a), *_stamps(b)}
-        if skip and self.told is not None:
-            self.told.notices.append(f"{', '.join(sorted(skip))}: who converted it and when was not compared")
         yield from self._children(root, a, b, pending, skip)
         links: deque[tuple[str, Group, Group, str]] = deque()
         while pending or links:
@@ -83,6 +97,15 @@ class Trees(Pair):
                     yield from self._children(here, mine, other, pending)
             except NxconvertError as error:
                 self.unread(here, error)
+
+    def _skipped(self, a: Group, b: Group) -> set[str]:
+        """Return the names in two roots, ``@`` before attributes, that tell of the file and not of the data."""
+        stamps = {*_stamps(a), *_stamps(b)}
+        told = {n for n in FILE if n in a.attrs or n in b.attrs}
+        if self.told is not None and (stamps or any(shown(a.attrs.get(n)) != shown(b.attrs.get(n)) for n in told)):
+            names = ", ".join([*sorted(stamps), *(f"@{n}" for n in sorted(told))])
+            self.told.notices.append(f"not compared, as it tells who wrote the file and when: {names}")
+        return stamps | {f"@{n}" for n in told}
 
     def _links(self, here: str, a: Group, b: Group, name: str) -> Generator[Difference, None, tuple[Node, Node] | None]:
         """Compare how a name leads to nodes; return those, unless they are compared already."""
@@ -146,7 +169,7 @@ class Trees(Pair):
             words = ["an object of its own" if f == path else f"the same object as {f}" for f in (first, other)]
             yield Difference(path, "link", *words)
 
-    def _nodes(self, path: str, a: Node, b: Node) -> Iterator[Difference]:
+    def _nodes(self, path: str, a: Node, b: Node, skip: Collection[str] = ()) -> Iterator[Difference]:
         """Compare two nodes, without what is below them."""
         if _kind(a) != _kind(b):
             yield Difference(path, "type", _kind(a), _kind(b))
@@ -158,7 +181,8 @@ class Trees(Pair):
                 return plainly_same(x, y)
             return refs[0] == refs[1]
 
-        yield from self.attributes(path, a.attrs, b.attrs, same)
+        mine, other = ({n: v for n, v in node.attrs.items() if f"@{n}" not in skip} for node in (a, b))
+        yield from self.attributes(path, mine, other, same)
         if isinstance(a, Dataset) and isinstance(b, Dataset):
             try:
                 yield from self.arrays(path, a, b, same)
