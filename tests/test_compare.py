@@ -251,6 +251,28 @@ def test_a_conversion_equals_its_input(testdata: Path, run: Run) -> None:
     assert done.stderr.startswith("note: not compared, as it tells who wrote the file and when: nxconvert")
 
 
+def test_where_an_external_link_leads_is_compared(tmp_path: Path) -> None:
+    def write(name: str, link: h5py.ExternalLink | None, value: int = 1) -> Path:
+        with h5py.File(tmp_path / name, "w") as f:
+            if link is None:
+                f["x"] = value
+            else:
+                f["x"] = link
+        return tmp_path / name
+
+    one = write("one.h5", None)
+    two = write("two.h5", None, 2)
+    link, other = write("link.h5", h5py.ExternalLink("one.h5", "/x")), write("b.h5", h5py.ExternalLink("./one.h5", "x"))
+    gone, lost = write("gone.h5", h5py.ExternalLink("no.h5", "/x")), write("lost.h5", h5py.ExternalLink("nix.h5", "/x"))
+    assert found(link, one) == found(link, other) == found(gone, gone) == []
+    assert found(link, two) == ["/x: 1 in A, 2 in B"]
+    assert found(link, gone) == [
+        "/x: a link to one.h5::/x in A, a link to no.h5::/x in B",
+        "/x: leads to a dataset in A, leads to nothing in B",
+    ]
+    assert found(gone, lost) == ["/x: a link to no.h5::/x in A, a link to nix.h5::/x in B"]
+
+
 def test_who_wrote_a_file_is_no_difference_of_its_data(pair: Run) -> None:
     assert pair(content, lambda f: f.attrs.update({"creator": "me", "file_name": "b.h5"})) == []
     assert pair(content, lambda f: f.attrs.update({"other": 1})) == ["/@other: only in B: 1"]

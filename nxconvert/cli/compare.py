@@ -38,8 +38,8 @@ def run(
 ) -> int:
     """Compare two files: exit code 0 when they hold the same, 1 when they differ, and where.
 
-    Trees are compared as trees: names, links, types, attributes, values; not how values are stored. A tree and a table
-    are compared as records, through the mapping that the table names, or --mapping.
+    Trees are compared as trees: names, links, types, attributes, values; not how values are stored, nor in which file.
+    A tree and a table are compared as records, through the mapping that the table names, or --mapping.
 
     Exact means equal bits: 0.0 is not -0.0, but NaN equals NaN. With --rtol or --atol float32 may meet float64.
     """

@@ -1,7 +1,8 @@
 """Compare two trees, two records, or two files of whatever format, block by block.
 
 Names, links, types, shapes, attributes, roles and values are compared; how they are stored (chunks, compression, order
-of names, user blocks) is not, nor is what the root of a file says of the file: who wrote it and when, its name.
+of names, in which file an object lies that an external link leads to) is not, nor is what the root of a file says of
+the file: who wrote it and when, its name.
 """
 
 from __future__ import annotations

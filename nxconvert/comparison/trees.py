@@ -102,6 +102,8 @@ class Trees(Pair):
         """Return the names in two roots, ``@`` before attributes, that tell of the file and not of the data."""
         stamps = {*_stamps(a), *_stamps(b)}
         told = {n for n in FILE if n in a.attrs or n in b.attrs}
+        if all(shown(node.attrs.get("NX_class", "NXroot")) == "'NXroot'" for node in (a, b)):
+            told |= {"NX_class"} & {*a.attrs, *b.attrs}  # a root is one, whether it says so or not
         if self.told is not None and (stamps or any(shown(a.attrs.get(n)) != shown(b.attrs.get(n)) for n in told)):
             names = ", ".join([*sorted(stamps), *(f"@{n}" for n in sorted(told))])
             self.told.notices.append(f"not compared, as it tells who wrote the file and when: {names}")
@@ -110,9 +112,9 @@ class Trees(Pair):
     def _links(self, here: str, a: Group, b: Group, name: str) -> Generator[Difference, None, tuple[Node, Node] | None]:
         """Compare how a name leads to nodes; return those, unless they are compared already."""
         links = a.link(name), b.link(name)
-        if links[0] != links[1] and _below(links[0], self.bases[0]) != _below(links[1], self.bases[1]):
-            yield Difference(here, "link", _linked(links[0]), _linked(links[1]))
         mine, other = self._follow(a, name), self._follow(b, name)
+        if not self._alike(links, leads=mine is not None and other is not None):
+            yield Difference(here, "link", _linked(links[0]), _linked(links[1]))
         if mine is None or other is None:
             if mine is not other:
                 yield Difference(
@@ -126,6 +128,12 @@ class Trees(Pair):
             return None
         self.seen.add(key)
         return mine, other
+
+    def _alike(self, links: tuple[Link | None, Link | None], *, leads: bool) -> bool:
+        """Tell whether two links are one; in which file an object lies is a matter of storage, if it can be reached."""
+        if leads and any(link is not None and link.kind == "external" for link in links):
+            return True
+        return links[0] == links[1] or _below(links[0], self.bases[0]) == _below(links[1], self.bases[1])
 
     @staticmethod
     def _follow(group: Group, name: str) -> Node | None:
