@@ -85,6 +85,24 @@ def test_types_that_numpy_lacks_are_named_and_the_rest_is_read(tmp_path, type_id
         assert tree.root["y"].read().tolist() == [1, 2]
 
 
+def test_arrays_and_opaque_bytes_within_elements_are_read(tmp_path):
+    values = np.arange(12, dtype="i2").reshape(2, 2, 3)
+    opaque = h5t.create(h5t.OPAQUE, 3)
+    opaque.set_tag(b"a tag of its own")
+    stored(tmp_path / "a.h5", "opaque", opaque, b"abcdef", (2,))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        pairs = np.dtype(("<i2", (2, 3)))
+        made = h5d.create(file.id, b"arrays", h5t.py_create(pairs), h5s.create_simple((2,)))
+        made.write(h5s.ALL, h5s.ALL, values, h5t.py_create(pairs))
+        file["arrays"].attrs.create("pair", values[0], (), dtype=pairs)
+        assert np.array_equal(file["arrays"][()], values)
+    with opened(tmp_path / "a.h5") as tree:
+        assert np.array_equal(tree.root["arrays"].read(), values)
+        assert np.array_equal(tree.root["arrays"].read((slice(1, 2),)), values[1:])
+        assert np.array_equal(tree.root["arrays"].attrs["pair"], values[0])
+        assert tree.root["opaque"].read().tobytes() == b"abcdef"
+
+
 def test_an_attribute_of_a_type_that_numpy_lacks_is_a_loss(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1

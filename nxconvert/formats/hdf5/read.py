@@ -353,7 +353,9 @@ class H5Dataset(_H5Node, Dataset):
             try:
                 self._dtype = np.dtype(self.id.dtype)
             except DAMAGE as error:
-                raise InputError(f"{self.source}: its data type cannot be read: {_last_reason(str(error))}") from None
+                raise InputError(
+                    f"{self.source}: its data type cannot be read: {' '.join(str(error).split())}"
+                ) from None
         return self._dtype
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
@@ -368,14 +370,14 @@ class H5Dataset(_H5Node, Dataset):
             if out.size:
                 if self.fragile:
                     chunks.verify(self.id, full_box(None, shape), dtype, self.source)
-                self.id.read(h5s.ALL, h5s.ALL, out, _native(dtype))
+                self.id.read(h5s.ALL, h5s.ALL, out, _memory(dtype, self.id))
             return out
         except DAMAGE as error:
             raise damaged(self.source, error) from None
 
     def _read_box(self, box: Box) -> np.ndarray[Any, Any]:
         out = np.empty(tuple(max(0, s.stop - s.start) for s in box), self.dtype)
-        if out.nbytes > chunks.SMALL:
+        if out.nbytes > chunks.SMALL and self.dtype.subdtype is None:
             if not self._asked:
                 self._threaded, self._asked = chunks.threaded(self.id, self.dtype), True
             if self._threaded is not None and self._threaded.read(box, out, self._select):
@@ -391,7 +393,7 @@ class H5Dataset(_H5Node, Dataset):
                 chunks.verify(self.id, box, out.dtype, self.source)
             space = self.id.get_space()
             space.select_hyperslab(tuple(s.start for s in box), count)
-            self.id.read(h5s.create_simple(count), space, out)
+            self.id.read(h5s.create_simple(count), space, out, _memory(self.dtype, self.id))
         return out
 
     @property
@@ -424,8 +426,14 @@ class H5Dataset(_H5Node, Dataset):
         return bytes(raw)
 
 
-def _native(dtype: np.dtype[Any]) -> h5t.TypeID | None:
-    """Return the HDF5 type of plain numbers in memory, which h5py would make anew for each value it reads."""
+def _memory(dtype: np.dtype[Any], id: h5d.DatasetID | h5a.AttrID) -> h5t.TypeID | None:
+    """Return the HDF5 type of values in memory, None where h5py makes it of the numpy array that receives them.
+
+    Plain numbers have theirs made once. Of arrays within elements numpy makes further dimensions, and opaque bytes
+    have a tag that numpy does not know.
+    """
+    if dtype.kind == "V" and dtype.names is None:
+        return h5t.py_create(dtype) if dtype.subdtype is not None else id.get_type()
     return _NATIVE.get(dtype) if dtype.metadata is None else None
 
 
@@ -464,7 +472,7 @@ def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
             dtype = np.dtype(type_id.dtype)
         except (TypeError, ValueError) as error:
             raise _UnknownTypeError(str(error)) from None
-        memory = _native(dtype)
+        memory = _memory(dtype, attr)
     if kind == h5s.NULL:
         return h5py.Empty(dtype)
     values = np.empty(() if kind == h5s.SCALAR else space.get_simple_extent_dims(), dtype)
