@@ -94,7 +94,8 @@ def test_arrays_and_opaque_bytes_within_elements_are_read(tmp_path):
         pairs = np.dtype(("<i2", (2, 3)))
         made = h5d.create(file.id, b"arrays", h5t.py_create(pairs), h5s.create_simple((2,)))
         made.write(h5s.ALL, h5s.ALL, values, h5t.py_create(pairs))
-        file["arrays"].attrs.create("pair", values[0], (), dtype=pairs)
+        pair = h5py.h5a.create(made, b"pair", h5t.py_create(pairs), h5s.create(h5s.SCALAR))
+        pair.write(values[0], h5t.py_create(pairs))
         assert np.array_equal(file["arrays"][()], values)
     with opened(tmp_path / "a.h5") as tree:
         assert np.array_equal(tree.root["arrays"].read(), values)
