@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
+from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t, h5z
 
 from nxconvert.engine.transfer import boxes
 from nxconvert.errors import InputError, OutputError, PolicyError
@@ -183,7 +183,7 @@ class Copier:
             anew = self._stored_anew(node, type_id) or _without_layout(plist, type_id)
         else:
             anew = self._stored_anew(node, type_id)
-            if anew is None and not type_id.committed():
+            if anew is None and not type_id.committed() and not _plain_chunks(plist, type_id):
                 self._whole(node, parent, raw, type_id)
                 return None
         space = node.id.get_space()
@@ -389,8 +389,14 @@ def failed(error: Exception, path: Path, where: str) -> InputError | OutputError
     """Say whose fault it is that a copy failed."""
     text = str(error)
     if "o space left" in text or "unable to write" in text.lower() or "file write failed" in text:
-        return OutputError(f"{path} cannot be written: {text}", "is the disk full?")
-    return InputError(f"{where} cannot be copied: {text}")
+        return unwritten(error, path)
+    return InputError(f"{where} cannot be copied: {' '.join(text.split())}")
+
+
+def unwritten(error: Exception, path: Path) -> OutputError:
+    """Say that an output cannot be written, without HDF5's addresses and times when the disk is full."""
+    text = "no space is left on its device" if "o space left" in str(error) else " ".join(str(error).split())
+    return OutputError(f"{path} cannot be written: {text}", "is the disk full?")
 
 
 def same_order(old: h5p.PropGCID) -> h5p.PropGCID:
@@ -452,6 +458,17 @@ def _move_attribute(attr: h5a.AttrID, new: h5a.AttrID, type_id: h5t.TypeID) -> N
     values = np.empty(attr.get_space().get_simple_extent_npoints(), f"V{type_id.get_size()}")
     attr.read(values, type_id)
     new.write(values, type_id)
+
+
+def _plain_chunks(plist: h5p.PropDCID, type_id: h5t.TypeID) -> bool:
+    """Tell whether a dataset's chunks are moved one by one.
+
+    ``H5Ocopy`` writes the pipelines of some old files so that they cannot be read again. It is needed where a filter is
+    not known here, as nothing can be created with it.
+    """
+    codes = [int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())]
+    known = all(code <= check.OWN_FILTERS and h5z.filter_avail(code) for code in codes)
+    return plist.get_layout() == h5d.CHUNKED and not proxied(type_id) and known
 
 
 def _move_chunks(source: h5d.DatasetID, made: h5d.DatasetID) -> None:

@@ -19,7 +19,7 @@ from nxconvert.array import TEXT, Array, Values, as_array
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError
 from nxconvert.format import Report, TreeSink
 from nxconvert.formats.hdf5 import chunks as chunks_
-from nxconvert.formats.hdf5.copy import Area, Copier, failed, same_order
+from nxconvert.formats.hdf5.copy import Area, Copier, failed, same_order, unwritten
 from nxconvert.formats.hdf5.layout import creation
 from nxconvert.formats.hdf5.read import H5Dataset, H5Group, H5Type
 from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref
@@ -63,6 +63,11 @@ class H5Sink(TreeSink):
         self._misfit = ""
 
     def begin(self, root: Group) -> None:
+        if self._open:
+            try:
+                h5f.flush(self.id)  # a handle that goes cannot say what fails
+            except (OSError, RuntimeError) as error:
+                raise unwritten(error, self.path) from None
         self._forget()
         top = h5g.open(self.id, b"/")
         self._copier = Copier(top, self.path, self.report, self.compression, self.chunks, self._lcpl)
@@ -282,10 +287,9 @@ class H5Sink(TreeSink):
             elif threaded is None or not threaded.write(start, values, plain):
                 plain(start, values)
         except (OSError, RuntimeError) as error:
-            raise OutputError(f"{self.path} cannot be written: {error}") from None
+            raise unwritten(error, self.path) from None
 
     def close(self) -> None:
-        self._forget()
         if self.chunks is not None and self._ranks and len(self.chunks) not in self._ranks:
             raise UsageError(
                 f"--chunks has {len(self.chunks)} numbers, and fits no dataset: {self._misfit} dimensions",
@@ -293,10 +297,11 @@ class H5Sink(TreeSink):
             )
         try:
             self._sign()
-            h5f.flush(self.id)
+            h5f.flush(self.id)  # what fails must fail here: a handle that goes cannot say so
+            self._forget()
             self.id.close()
         except (OSError, RuntimeError) as error:
-            raise OutputError(f"{self.path} cannot be completed: {error}", "is the disk full?") from None
+            raise unwritten(error, self.path) from None
 
     def _sign(self) -> None:
         """Write the attributes that the NeXus manual wants at the root, unless they are there."""
@@ -313,11 +318,11 @@ class H5Sink(TreeSink):
         )
 
     def abort(self) -> None:
-        self._forget()
         with contextlib.suppress(OSError):
             # What HDF5 still holds must go somewhere, or it brings the process down at exit: a full disk has room for
             # it when the rest of the file, which is thrown away, is gone.
             os.truncate(self.path, 0)
+        self._forget()
         try:
             self.id.close()
         except (OSError, RuntimeError):
