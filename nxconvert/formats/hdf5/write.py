@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -318,15 +320,25 @@ class H5Sink(TreeSink):
         )
 
     def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            # What HDF5 still holds must go somewhere, or it brings the process down at exit: a full disk has room for
-            # it when the rest of the file, which is thrown away, is gone.
-            os.truncate(self.path, 0)
+        self._to_nowhere()
         self._forget()
         try:
             self.id.close()
         except (OSError, RuntimeError):
             return  # the file is thrown away; what made it fail is already being told
+
+    def _to_nowhere(self) -> None:
+        """Let HDF5 write what it still holds into a file without a name, in memory where there is such.
+
+        The file is thrown away, and on a full disk HDF5 brings the process down at exit when it cannot get rid of it.
+        """
+        if os.name != "posix":
+            return
+        with contextlib.suppress(OSError, RuntimeError):
+            handle = self.id.get_vfd_handle(h5p.create(h5p.FILE_ACCESS))
+            nameless = os.memfd_create("nowhere") if sys.platform == "linux" else _nameless()
+            os.dup2(nameless, handle)
+            os.close(nameless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +350,11 @@ class _Pending:
     path: str
     area: Area | None
     identity: Hashable = None
+
+
+def _nameless() -> int:
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def in_memory(node: Dataset) -> np.ndarray[Any, Any] | None:
