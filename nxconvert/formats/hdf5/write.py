@@ -307,6 +307,8 @@ class H5Sink(TreeSink):
 
     def _sign(self) -> None:
         """Write the attributes that the NeXus manual wants at the root, unless they are there."""
+        if not h5a.exists(h5g.open(self.id, b"/"), b"NX_class"):
+            return  # no NXroot
         own = re.fullmatch(r"\.(.+)\.\d+\.part", self.path.name)
         write_attributes(
             h5g.open(self.id, b"/"),
