@@ -292,7 +292,7 @@ def type_name(dtype: np.dtype[Any]) -> str:
     if "enum" in metadata:
         import json
 
-        return f"enum({dtype.str}){json.dumps(dict(metadata['enum']))}"
+        return f"enum({dtype.str}){json.dumps(dict(sorted(metadata['enum'].items(), key=lambda m: (m[1], m[0]))))}"
     if "ref" in metadata:
         return "reference"
     if dtype.names is not None:

@@ -167,6 +167,9 @@ class TreeSink(Sink):
     def write(self, path: str, start: tuple[int, ...], values: Any) -> None:
         """Put values into the dataset at ``path``, from the index ``start``."""
 
+    def sign(self) -> None:
+        """Say in the format's own way who made the file, and when."""
+
     @abstractmethod
     def annotate(self, path: str, attrs: Mapping[str, Any]) -> None:
         """Add attributes that were known only after the values had been read."""

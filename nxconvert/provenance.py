@@ -20,3 +20,4 @@ def stamp(sink: TreeSink, sources: Sequence[str], taken: Collection[str] = ()) -
     process.add("date", NewDataset(datetime.now().astimezone().isoformat(timespec="seconds")))
     process.add("source", NewDataset(list(sources)))
     sink.begin(root)
+    sink.sign()

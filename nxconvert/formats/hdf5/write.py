@@ -15,7 +15,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5p, h5r, h5s, h5t
+from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5p, h5r, h5s, h5t
 
 from nxconvert.array import TEXT, Array, Values, as_array
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError
@@ -89,6 +89,10 @@ class H5Sink(TreeSink):
         self._threaded.clear()
         self._referring.clear()
         self._copier = None
+        if self.id.valid:
+            for held in h5f.get_obj_ids(self.id, (h5f.OBJ_ALL & ~h5f.OBJ_FILE) | h5f.OBJ_LOCAL):
+                while held.valid:  # an error's traceback may hold it; the file shall be closed all the same
+                    h5i.dec_ref(held)
 
     def _groups(self, top: h5g.GroupID, root: Group, copier: Copier) -> None:
         """Make all that is below a group, one group after another: trees may be deeper than Python can recurse."""
@@ -298,17 +302,14 @@ class H5Sink(TreeSink):
                 "give a number for each dimension",
             )
         try:
-            self._sign()
             h5f.flush(self.id)  # what fails must fail here: a handle that goes cannot say so
             self._forget()
             self.id.close()
         except (OSError, RuntimeError) as error:
             raise unwritten(error, self.path) from None
 
-    def _sign(self) -> None:
+    def sign(self) -> None:
         """Write the attributes that the NeXus manual wants at the root, unless they are there."""
-        if not h5a.exists(h5g.open(self.id, b"/"), b"NX_class"):
-            return  # no NXroot
         own = re.fullmatch(r"\.(.+)\.\d+\.part", self.path.name)
         write_attributes(
             h5g.open(self.id, b"/"),
