@@ -431,7 +431,7 @@ class _IntoFiles:
         matrix = named if plan.matrix is None else plan.matrix
         include = ("*",) if named else plan.include
         try:
-            pieces = fit.fit(_chosen(record, plan), self.format.holds, report, include, matrix=matrix)
+            pieces = fit.fit(_chosen(record, plan, report), self.format.holds, report, include, matrix=matrix)
             if not pieces:
                 why = f"it has nothing that {self.format.name} can hold"
                 report.skipped.append(Loss(record.name, record.source, why))
@@ -490,10 +490,13 @@ def _title(record: Record) -> str:
     return str(plain(title.values)) if title is not None else ""
 
 
-def _chosen(record: Record, plan: Plan) -> Record:
+def _chosen(record: Record, plan: Plan, report: Report) -> Record:
     """Put the columns that were asked for first, or keep only them."""
     if not plan.columns:
         return record
+    for name in plan.columns:
+        if name not in record.fields:
+            report.notice(f"{record.source} has no column {name!r}")
     first = [record.fields[n] for n in plan.columns if n in record.fields]
     names = {f.name for f in first}
     rest = [f for f in record.fields.values() if f.name not in names and not (plan.only_columns and f.per_row)]

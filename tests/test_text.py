@@ -236,3 +236,11 @@ def test_no_text_file_of_the_corpus_is_more_than_a_table_or_one_line(corpus: Pat
                 messages.append(error.message)
     assert read_well > 100
     assert not [m for m in messages if "\n" in m]
+
+
+def test_header_values_survive_the_way_over_nexus(tmp_path: Path) -> None:
+    """What the mapping ``records`` imported is exported by it again, and not by ``nxdata``, which knows no header."""
+    (tmp_path / "a.csv").write_text("# sample: iron\n# energy (keV), mu\n7.1,0.5\n7.2,0.6\n7.3,0.7\n")
+    convert([str(tmp_path / "a.csv")], str(tmp_path / "a.h5"))
+    convert([str(tmp_path / "a.h5")], str(tmp_path / "b.csv"))
+    assert "sample: iron" in str(read(tmp_path / "b.csv").fields["comment"].values.read()[()])
