@@ -170,7 +170,9 @@ def _source(dataset: H5Dataset, filename: str, path: str) -> H5Dataset:
     """Open a source, by the names that HDF5 would use."""
     from nxconvert.formats.hdf5.read import H5Dataset
 
-    file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source)
+    file = (
+        dataset.file if filename == "." else dataset.file.external(filename, dataset.source, "virtual dataset source")
+    )
     node = file.resolve("/" + path.lstrip("/"), dataset.source)
     if not isinstance(node, H5Dataset):
         raise InputError(f"{dataset.source}: no dataset")

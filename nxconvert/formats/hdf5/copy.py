@@ -525,7 +525,7 @@ def _missing(node: H5Dataset, sources: list[tuple[str, str]]) -> list[str]:
     missing: list[str] = []
     for filename, path in sources:
         try:
-            file = node.file if filename == "." else node.file.external(filename, node.source)
+            file = node.file if filename == "." else node.file.external(filename, node.source, "virtual dataset source")
             file.resolve("/" + path.lstrip("/"), node.source)
         except PolicyError:
             if (node.file.path.parent / filename).exists():

@@ -90,34 +90,70 @@ class H5File:
                 h5i.dec_ref(held)
         self.id.close()
 
-    def external(self, filename: str, asked_by: str) -> H5File:
-        """Open a file that an external link names, when the policy lets us.
+    def external(self, filename: str, asked_by: str, what: str = "external link") -> H5File:
+        """Open a file that an object of this one names, when the policy lets us.
 
-        Names are taken relative to the folder of the file that holds the link.
+        Parameters
+        ----------
+        filename
+            The name, for which HDF5 looks in several places.
+        asked_by
+            File and path of the object.
+        what
+            Its kind: ``external link``, ``virtual dataset source``.
+
+        Raises
+        ------
+        PolicyError
+            When the file that HDF5 would open is out of bounds.
+        InputError
+            When there is none.
         """
-        target = Path(filename)
-        if not target.is_absolute():
-            target = self.path.parent / target
-        self.policy.check(target, asked_by, "external link")
+        places = list(self._places(filename, what))
+        target = next((p for p in places if p.exists()), None)
+        if target is None:
+            self.policy.check(places[0], asked_by, what)
+            raise InputError(f"{asked_by}: the linked file {filename} is missing", "put it beside the input")
+        self.policy.check(target, asked_by, what)
         real = os.path.realpath(target)
         if real == os.path.realpath(self.owner.path):
             return self.owner
         if real not in self.owner.others:
-            if not target.exists():
-                raise InputError(f"{asked_by}: the linked file {filename} is missing", "put it beside the input")
             self.owner.others[real] = H5File(target, self.policy, self.report, self.owner)
         return self.owner.others[real]
 
+    def _places(self, filename: str, what: str) -> Iterator[Path]:
+        """Yield the places where HDF5 looks for a file, in its order.
+
+        An absolute name first as it is, then by its last part, so that files which moved together are found; after the
+        folder of this file comes the working directory.
+        """
+        name = Path(filename)
+        if name.is_absolute():
+            yield name
+            name = Path(name.name)
+        variable = "HDF5_EXT_PREFIX" if what == "external link" else "HDF5_VDS_PREFIX"
+        for prefix in filter(None, os.environ.get(variable, "").split(os.pathsep)):
+            yield Path(prefix.replace("${ORIGIN}", str(self.path.parent)), name)
+        yield self.path.parent / name
+        yield name
+        yield self.path.resolve().parent / name
+
     def resolve(self, path: str, asked_by: str, depth: int = 0) -> Node:
-        """Follow an absolute path, component by component."""
+        """Follow an absolute path, component by component, from the deepest group that is still known."""
         parent, _, name = path.rstrip("/").rpartition("/")
         if not name:
             return self.root
-        if parent in ("", "/"):
-            group: Node = self.root
-        else:
-            known = self._groups.get(parent)
-            group = known if known is not None else self.resolve(parent, asked_by, depth)
+        left: list[str] = []
+        while parent and parent not in self._groups:
+            parent, _, last = parent.rpartition("/")
+            left.append(last)
+        group: Node | None = self._groups[parent] if parent else self.root
+        for part in reversed(left):
+            group = group.child(part, depth) if isinstance(group, H5Group) else None
+            if group is None:
+                break
+            parent = f"{parent}/{part}"
             if len(self._groups) > 64:
                 self._groups.clear()
             self._groups[parent] = group

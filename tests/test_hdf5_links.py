@@ -1,0 +1,68 @@
+"""Links and virtual datasets of HDF5: where HDF5 itself would look for files, and paths longer than Python recurses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import nxconvert
+from nxconvert.errors import PolicyError
+
+
+def _source(path: Path, first: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["d"] = np.arange(first, first + 5)
+
+
+def _virtual(path: Path, source: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout((5,), "i8")
+        layout[:] = h5py.VirtualSource(source, "d", (5,))
+        file.create_virtual_dataset("v", layout)
+
+
+def test_a_soft_link_through_thousands_of_groups_is_followed(run: Callable[..., Any], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("top")
+        for _ in range(3000):
+            group = group.create_group("g")
+        group["x"] = 5
+        file["deep"] = h5py.SoftLink("/top" + "/g" * 3000 + "/x")
+        file["nowhere"] = h5py.SoftLink("/top" + "/g" * 3000 + "/y")
+    with nxconvert.open(tmp_path / "a.h5") as tree:
+        assert tree["deep"].read() == 5
+    assert run("nxconvert", "convert", tmp_path / "a.h5", tmp_path / "b.h5", "--links", "resolve").returncode == 0
+    with h5py.File(tmp_path / "b.h5") as copy:
+        assert copy["deep"][()] == 5
+        assert copy.get("nowhere", getlink=True).path.endswith("/y")
+
+
+def test_what_hdf5_would_read_from_the_working_directory_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    _source(tmp_path / "home" / "secret.h5", 40)
+    _virtual(tmp_path / "in" / "v.h5", "home/secret.h5")
+    monkeypatch.chdir(tmp_path)
+    with h5py.File(tmp_path / "in" / "v.h5") as file:
+        assert file["v"][0] == 40  # HDF5 does read it
+    with nxconvert.open(tmp_path / "in" / "v.h5", allow_missing=True) as tree, pytest.raises(PolicyError):
+        tree["v"].read()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="absolute names differ")
+def test_files_that_moved_together_are_found(run: Callable[..., Any], tmp_path: Path) -> None:
+    _source(tmp_path / "in" / "s.h5", 60)
+    _virtual(tmp_path / "in" / "v.h5", "/data/of/the/beamline/s.h5")
+    with h5py.File(tmp_path / "in" / "v.h5", "a") as file:
+        file["link"] = h5py.ExternalLink("/data/of/the/beamline/s.h5", "/d")
+    assert run("nxconvert", "convert", tmp_path / "in" / "v.h5", tmp_path / "b.h5", "--strict").returncode == 0
+    with h5py.File(tmp_path / "b.h5") as copy:
+        assert not copy["v"].is_virtual
+        np.testing.assert_array_equal(copy["v"], np.arange(60, 65))
+        np.testing.assert_array_equal(copy["link"], np.arange(60, 65))
