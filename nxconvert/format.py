@@ -192,6 +192,10 @@ class TreeSink(Sink):
                     yield path, node
             pending.extend(reversed(below))
 
+    def fills_gaps(self, path: str) -> bool:
+        """Tell whether the dataset at ``path`` reads as its source does where nothing is written: one fill value."""
+        return False
+
     def takes_chunks(self, path: str, storage: Any) -> bool:
         """Tell whether raw chunks of that storage can be put into the dataset at ``path``."""
         return False

@@ -66,3 +66,41 @@ def test_files_that_moved_together_are_found(run: Callable[..., Any], tmp_path: 
         assert not copy["v"].is_virtual
         np.testing.assert_array_equal(copy["v"], np.arange(60, 65))
         np.testing.assert_array_equal(copy["link"], np.arange(60, 65))
+
+
+def test_a_virtual_dataset_becomes_data_that_is_stored_as_its_sources_are(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    frames = np.arange(6 * 64 * 64, dtype="u2").reshape(6, 64, 64)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("d", data=frames, chunks=(1, 64, 64), compression="gzip", shuffle=True)
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        layout = h5py.VirtualLayout((12, 64, 64), "u2")
+        layout[:6] = layout[6:] = h5py.VirtualSource("s.h5", "d", (6, 64, 64))
+        file.create_virtual_dataset("v", layout)
+    assert run("nxconvert", "convert", "v.h5", "b.h5", "--strict").returncode == 0
+    with h5py.File(tmp_path / "b.h5") as copy:
+        assert (copy["v"].chunks, copy["v"].compression, copy["v"].shuffle) == ((1, 64, 64), "gzip", True)
+        np.testing.assert_array_equal(copy["v"], np.concatenate([frames, frames]))
+
+
+@pytest.mark.parametrize("options", [("--compression", "gzip"), ("--chunks", "1,256,512"), ("--compression", "none")])
+def test_what_is_not_stored_stays_so_when_a_dataset_is_stored_anew(
+    run: Callable[..., Any], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("d", (1 << 20, 1024, 512), "u2", chunks=(1, 1024, 512), fillvalue=3)
+        data[5], data[70000, 1000] = 7, 9
+        file.create_dataset("never", (1 << 37,), "f8")
+    done = run("nxconvert", "convert", "a.h5", "b.h5", *options)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "b.h5") as copy:
+        data = copy["d"]
+        assert (data[5] == 7).all()
+        assert (data[6] == 3).all()
+        assert (data[70000, 1000] == 9).all()
+        assert (data[70000, 999] == 3).all()
+        assert data.chunks is not None
+        assert data.id.get_num_chunks() == 2 * 1024 * 512 // (data.chunks[1] * data.chunks[2])
+        assert copy["never"].id.get_storage_size() == 0
+    assert (tmp_path / "b.h5").stat().st_size < 1 << 26  # mostly the index of its chunks

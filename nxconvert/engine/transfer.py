@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -100,8 +101,30 @@ def array_to_tree(array: Array, path: str, sink: TreeSink, budget: int) -> None:
         for chunk in storage.list_chunks():
             sink.write_chunk(path, chunk.offset, storage.read_chunk(chunk.offset), chunk.mask)
         return
-    for box in boxes(array, budget):
+    cut = stored_boxes if sink.fills_gaps(path) else boxes
+    for box in cut(array, budget):
         sink.write(path, tuple(s.start for s in box), array.read(box))
+
+
+def stored_boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:
+    """Cut an array like ``boxes``, but leave out the chunks that are not stored, however large the array says it is."""
+    storage = array.storage
+    first = next(boxes(array, budget), None)
+    if storage is None or not first:
+        yield from boxes(array, budget)
+        return
+    edge = tuple(s.stop for s in first)
+    stored: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for chunk in storage.list_chunks():
+        stored.setdefault(tuple(o // e for o, e in zip(chunk.offset, edge, strict=True)), []).append(chunk.offset)
+    for index in sorted(stored):
+        box = _box([i * e for i, e in zip(index, edge, strict=True)], edge, array.shape)
+        many = math.prod(-(-(s.stop - s.start) // c) for s, c in zip(box, storage.chunks, strict=True))
+        if len(stored[index]) == many:
+            yield box
+        else:
+            for offset in sorted(stored[index]):
+                yield _box(offset, storage.chunks, array.shape)
 
 
 def boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:
@@ -140,4 +163,8 @@ def boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:
 
 def _grid(shape: tuple[int, ...], edge: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     for index in np.ndindex(*(-(-n // e) for n, e in zip(shape, edge, strict=True))):
-        yield tuple(slice(i * e, min((i + 1) * e, n)) for i, e, n in zip(index, edge, shape, strict=True))
+        yield _box([i * e for i, e in zip(index, edge, strict=True)], edge, shape)
+
+
+def _box(start: Sequence[int], edge: Sequence[int], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(a, min(a + e, n)) for a, e, n in zip(start, edge, shape, strict=True))

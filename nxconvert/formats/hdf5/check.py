@@ -25,6 +25,7 @@ OWN_FILTERS = 255
 """HDF5's own filters have numbers up to this; the others are plugins."""
 
 BITSHUFFLE = 32008
+SOURCE = "virtual dataset source"
 _BLOCK = re.compile(r"%%|%\d*b")
 
 
@@ -170,9 +171,7 @@ def _source(dataset: H5Dataset, filename: str, path: str) -> H5Dataset:
     """Open a source, by the names that HDF5 would use."""
     from nxconvert.formats.hdf5.read import H5Dataset
 
-    file = (
-        dataset.file if filename == "." else dataset.file.external(filename, dataset.source, "virtual dataset source")
-    )
+    file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source, SOURCE)
     node = file.resolve("/" + path.lstrip("/"), dataset.source)
     if not isinstance(node, H5Dataset):
         raise InputError(f"{dataset.source}: no dataset")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t, h5z
 
-from nxconvert.engine.transfer import boxes
+from nxconvert.engine.transfer import boxes, stored_boxes
 from nxconvert.errors import InputError, OutputError, PolicyError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import check
@@ -180,7 +180,9 @@ class Copier:
             return None
         if virtual or elsewhere:
             check.readable(node)
-            anew = self._stored_anew(node, type_id) or _without_layout(plist, type_id)
+            anew = (
+                self._stored_anew(node, type_id) or _as_source(node, plist, type_id) or _without_layout(plist, type_id)
+            )
         else:
             anew = self._stored_anew(node, type_id)
             if anew is None and not type_id.committed() and not _plain_chunks(plist, type_id):
@@ -212,7 +214,7 @@ class Copier:
             self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
         elif same_layout and made.get_create_plist().get_layout() == h5d.CHUNKED and not proxied(type_id):
             _move_chunks(node.id, made)
-        elif not node.null and node.size:
+        elif not node.null and node.size and not _unwritten(node):
             if type_id.get_class() in _NUMBERS or proxied(type_id):
                 return made
             self._raw_values(node, made, type_id)
@@ -230,6 +232,10 @@ class Copier:
             if _maximum(node.id) != node.id.shape:
                 return None
             plist = h5p.create(h5p.DATASET_CREATE)
+            if node.id.get_num_chunks() < math.prod(
+                -(-n // c) for n, c in zip(node.shape, old.get_chunk(), strict=True)
+            ):
+                plist.set_chunk(old.get_chunk())  # only chunks may be missing
         _same_fill(old, plist, type_id)
         return plist
 
@@ -265,7 +271,7 @@ class Copier:
             node.id.read(h5s.ALL, h5s.ALL, one, type_id)
             made.write(h5s.ALL, h5s.ALL, one, type_id)
             return
-        for box in boxes(node, node.file.policy.memory):
+        for box in stored_boxes(node, node.file.policy.memory):
             start, count = tuple(s.start for s in box), tuple(s.stop - s.start for s in box)
             values = np.empty(count, f"V{size}")
             space = node.id.get_space()
@@ -480,10 +486,43 @@ def _move_chunks(source: h5d.DatasetID, made: h5d.DatasetID) -> None:
         made.write_direct_chunk(offset, raw, mask)
 
 
+def _unwritten(node: H5Dataset) -> bool:
+    """Tell whether nothing was ever stored for a dataset that is not in chunks: all of it is the fill value."""
+    plist = node.id.get_create_plist()
+    contiguous = plist.get_layout() == h5d.CONTIGUOUS and not plist.get_external_count()
+    return contiguous and node.id.get_space_status() == h5d.SPACE_STATUS_NOT_ALLOCATED
+
+
 def _without_layout(plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.PropDCID:
     new = h5p.create(h5p.DATASET_CREATE)
     _same_fill(plist, new, type_id)
     return new
+
+
+def _as_source(node: H5Dataset, plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.PropDCID | None:
+    """Return how to store the values of a virtual dataset as its first source does, or None when that has no chunks."""
+    for index in range(plist.get_virtual_count() if plist.get_layout() == h5d.VIRTUAL else 0):
+        filename, path = plist.get_virtual_filename(index), plist.get_virtual_dsetname(index)
+        try:
+            file = node.file if filename == "." else node.file.external(filename, node.source, check.SOURCE)
+            source = file.resolve("/" + path.lstrip("/"), node.source)
+        except InputError:
+            continue
+        if not isinstance(source, H5Dataset) or not source.id.get_type().equal(type_id):
+            return None
+        old = source.id.get_create_plist()
+        missing = len(node.shape) - len(source.shape)
+        if old.get_layout() != h5d.CHUNKED or missing < 0 or 0 in node.shape:
+            return None
+        check.readable(source)  # its filters must be known
+        new = _without_layout(plist, type_id)
+        chunk = (1,) * missing + tuple(old.get_chunk())
+        new.set_chunk(tuple(min(c, n) for c, n in zip(chunk, node.shape, strict=True)))
+        for n in range(old.get_nfilters()):
+            code, flags, parameters, _ = old.get_filter(n)
+            new.set_filter(code, flags, parameters)
+        return new
+    return None
 
 
 def _same_fill(old: h5p.PropDCID, new: h5p.PropDCID, type_id: h5t.TypeID) -> None:
@@ -511,6 +550,10 @@ def _source_space(plist: h5p.PropDCID, index: int) -> h5s.SpaceID:
     taken = plist.get_virtual_vspace(index)
     if space.get_select_type() != h5s.SEL_ALL or not taken.shape:
         return space
+    if taken.get_select_type() == h5s.SEL_HYPERSLABS and taken.is_regular_hyperslab():
+        _, _, count, block = taken.get_regular_hyperslab()
+        if h5s.UNLIMITED in count and h5s.UNLIMITED not in block:
+            return h5s.create_simple(tuple(int(n) for n in block))  # each block is a source of its own
     try:
         low, high = taken.get_select_bounds()
         points = taken.get_select_npoints()
@@ -525,7 +568,7 @@ def _missing(node: H5Dataset, sources: list[tuple[str, str]]) -> list[str]:
     missing: list[str] = []
     for filename, path in sources:
         try:
-            file = node.file if filename == "." else node.file.external(filename, node.source, "virtual dataset source")
+            file = node.file if filename == "." else node.file.external(filename, node.source, check.SOURCE)
             file.resolve("/" + path.lstrip("/"), node.source)
         except PolicyError:
             if (node.file.path.parent / filename).exists():

@@ -58,6 +58,7 @@ class H5Sink(TreeSink):
         self._gcpl.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
         self._open: dict[str, h5d.DatasetID] = {}
         self._unfilled: list[tuple[str, Dataset]] = []
+        self._like: set[str] = set()  # datasets with the fill value of their source
         self._threaded: dict[str, chunks_.Threaded | None] = {}
         self._referring: list[tuple[Any, Node, Mapping[str, Any]]] = []
         self._copier: Copier | None = None
@@ -83,8 +84,12 @@ class H5Sink(TreeSink):
     def unfilled(self, root: Group) -> Iterator[tuple[str, Dataset]]:
         return iter(self._unfilled)
 
+    def fills_gaps(self, path: str) -> bool:
+        return path in self._like
+
     def _forget(self) -> None:
         self._open.clear()
+        self._like.clear()
         self._unfilled.clear()
         self._threaded.clear()
         self._referring.clear()
@@ -151,6 +156,7 @@ class H5Sink(TreeSink):
             if unfilled is not None:
                 self._open[path] = unfilled
                 self._unfilled.append((path, node))
+                self._like.add(path)
         elif isinstance(node, Dataset):
             self._dataset(here.id, raw, node, path, copier)
         elif isinstance(node, H5Type):
