@@ -104,3 +104,25 @@ def test_what_is_not_stored_stays_so_when_a_dataset_is_stored_anew(
         assert data.id.get_num_chunks() == 2 * 1024 * 512 // (data.chunks[1] * data.chunks[2])
         assert copy["never"].id.get_storage_size() == 0
     assert (tmp_path / "b.h5").stat().st_size < 1 << 26  # mostly the index of its chunks
+
+
+def test_numbered_sources_become_data(run: Callable[..., Any], tmp_path: Path) -> None:
+    for block in range(3):
+        _source(tmp_path / f"s_{block}.h5", 10 * block)
+    space = h5py.h5s.create_simple((15,), (h5py.h5s.UNLIMITED,))
+    space.select_hyperslab((0,), (h5py.h5s.UNLIMITED,), (5,), (5,))
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_virtual(space, b"s_%b.h5", b"d", h5py.h5s.create_simple((5,)))
+    whole = h5py.h5s.create_simple((15,), (h5py.h5s.UNLIMITED,))
+    with h5py.File(tmp_path / "v.h5", "w", libver="latest") as file:
+        h5py.h5d.create(file.id, b"v", h5py.h5t.NATIVE_INT64, whole, plist)
+    done = run("nxconvert", "convert", "v.h5", "b.h5", "--strict")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "b.h5") as copy:
+        assert not copy["v"].is_virtual
+        assert copy["v"][:].tolist() == [*range(5), *range(10, 15), *range(20, 25)]
+    (tmp_path / "s_0.h5").unlink()  # HDF5 itself takes a gap for the end
+    done = run("nxconvert", "convert", "v.h5", "c.h5")
+    assert done.returncode == 1
+    assert "s_0.h5" in done.stderr
+    assert not (tmp_path / "c.h5").exists()

@@ -110,8 +110,7 @@ def sources(dataset: H5Dataset) -> None:
     InputError
         When sources are missing, which are named, and ``allow_missing`` is not set; when it is made of itself.
     """
-    missing: list[str] = []
-    total = _sources(dataset, (), missing)
+    missing, total = missing_sources(dataset)
     if not missing:
         return
     shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -124,6 +123,25 @@ def sources(dataset: H5Dataset) -> None:
         f"{dataset.source}: {len(missing)} of {total} sources are missing: {shown}",
         "bring them back, or add --allow-missing to go on without",
     )
+
+
+def missing_sources(dataset: H5Dataset) -> tuple[list[str], int]:
+    """Name the sources of a virtual dataset, and of those that are virtual themselves, that are missing or too small.
+
+    Returns
+    -------
+    list of str, int
+        The missing ones, and how many sources there are.
+
+    Raises
+    ------
+    PolicyError
+        When a source lies out of bounds.
+    InputError
+        When the dataset is made of itself.
+    """
+    missing: list[str] = []
+    return missing, _sources(dataset, (), missing)
 
 
 def _sources(dataset: H5Dataset, within: tuple[Hashable, ...], missing: list[str]) -> int:

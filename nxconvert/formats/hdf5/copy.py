@@ -18,7 +18,7 @@ import numpy as np
 from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t, h5z
 
 from nxconvert.engine.transfer import boxes, stored_boxes
-from nxconvert.errors import InputError, OutputError, PolicyError
+from nxconvert.errors import InputError, OutputError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import check
 from nxconvert.formats.hdf5.layout import creation
@@ -247,7 +247,7 @@ class Copier:
         inside = all(f == "." and area.moved("/" + p.strip("/")) is not None for f, p in sources)
         keep = links == "keep" or (links == "auto" and inside)
         if not keep:
-            missing = _missing(node, sources)
+            missing, _ = check.missing_sources(node)
             if not missing or node.file.policy.allow_missing:
                 return None
             self.report.notice(f"{node.source}: sources are missing, it stays virtual: {', '.join(missing[:5])}")
@@ -561,19 +561,3 @@ def _source_space(plist: h5p.PropDCID, index: int) -> h5s.SpaceID:
         return space
     count = tuple(int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
     return h5s.create_simple(count if math.prod(count) == points else (points,))
-
-
-def _missing(node: H5Dataset, sources: list[tuple[str, str]]) -> list[str]:
-    """List the sources of a virtual dataset that are not there; one that may not be read is an error."""
-    missing: list[str] = []
-    for filename, path in sources:
-        try:
-            file = node.file if filename == "." else node.file.external(filename, node.source, check.SOURCE)
-            file.resolve("/" + path.lstrip("/"), node.source)
-        except PolicyError:
-            if (node.file.path.parent / filename).exists():
-                raise
-            missing.append(f"{filename}::{path}")
-        except InputError:
-            missing.append(f"{filename}::{path}")
-    return missing

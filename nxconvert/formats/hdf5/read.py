@@ -112,7 +112,6 @@ class H5File:
         places = list(self._places(filename, what))
         target = next((p for p in places if p.exists()), None)
         if target is None:
-            self.policy.check(places[0], asked_by, what)
             raise InputError(f"{asked_by}: the linked file {filename} is missing", "put it beside the input")
         self.policy.check(target, asked_by, what)
         real = os.path.realpath(target)
