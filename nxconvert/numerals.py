@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ def columns(text: bytes, dtypes: Sequence[np.dtype[Any]], rows: int) -> list[Col
     """Read rows that all have as many numbers as there are columns; None when they need more care."""
     if any(is_text(d) for d in dtypes):
         return None
-    plain = [_plain(d) for d in dtypes]
-    if not rows or any(d.itemsize > 8 for d in plain) or b"_" in text:
+    bare = [plain(d) for d in dtypes]
+    if not rows or any(d.itemsize > 8 for d in bare) or b"_" in text:
         return None
-    if all(d == np.float64 for d in plain):
+    if all(d == np.float64 for d in bare):
         return _floats(text, len(dtypes), rows)
-    table = np.dtype([(f"f{i}", d) for i, d in enumerate(plain)])
+    table = np.dtype([(f"f{i}", d) for i, d in enumerate(bare)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -77,7 +78,7 @@ def column(cells: Sequence[bytes], there: Sequence[bool], dtype: np.dtype[Any], 
     """
     if is_text(dtype):
         return as_array([decoded(c) if t else "" for c, t in zip(cells, there, strict=True)], dtype)
-    out = np.zeros(len(cells), _plain(dtype))
+    out = np.zeros(len(cells), plain(dtype))
     for i, cell in enumerate(cells):
         if there[i]:
             try:
@@ -116,8 +117,31 @@ def number(cell: bytes, dtype: np.dtype[Any]) -> Any:
         return value
     if dtype.itemsize > 8:
         return dtype.type(text)
+    return _single(text) if dtype.itemsize == 4 else _narrowed(float(text), dtype)
+
+
+def _narrowed(value: float, dtype: np.dtype[Any]) -> Any:
     with np.errstate(over="ignore"):
-        return dtype.type(float(text))
+        return dtype.type(value)
+
+
+def between(values: Column) -> Column:
+    """Tell which float64 lie just between two float32, where reading a number by way of float64 may round it twice."""
+    found: Column = (values.view(np.uint64) & np.uint64(0x1FFFFFFF)) == np.uint64(0x10000000)
+    return found
+
+
+def _single(text: str) -> Any:
+    """Read a float32 exactly, e.g. ``7.038531e-26``, which lies a little below the middle of two."""
+    wide = np.float64(float(text))
+    value = _narrowed(float(wide), np.dtype(np.float32))
+    if not np.isfinite(value) or not between(np.array([wide]))[0] or value == 0:
+        return value
+    exact, middle = Fraction(text), Fraction(float(wide))
+    if exact == middle:
+        return value
+    other = np.nextafter(value, np.float32(np.inf if float(value) < wide else -np.inf))
+    return max(value, other) if exact > middle else min(value, other)
 
 
 def _whole(value: float) -> int:
@@ -126,6 +150,6 @@ def _whole(value: float) -> int:
     return int(value)
 
 
-def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the native type that cells are read as: for a boolean, a number."""
     return np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(dtype.newbyteorder("=").str)

@@ -82,7 +82,7 @@ def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
     cells: list[list[bytes]] = []
     for kind, run in groupby(columns, lambda c: _whole_kind(c, count, style)):
         together = list(run)
-        text = _block(together, count) if kind else None
+        text = _block(together, count, style.missing) if kind else None
         if text is not None and len(together) == len(columns):
             return text.replace(b",", style.separator) + b"\n" if style.separator != b"," else text + b"\n"
         if text is not None:
@@ -100,25 +100,52 @@ def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
 
 def _whole_kind(column: Column, count: int, style: Style) -> str:
     """Return the type code of a column that can be written with others of its type in one go, else nothing."""
-    plain = not style.float_format and style.decimal == b"." and type(column) is np.ndarray and len(column) == count
-    return column.dtype.char if plain and column.dtype.isnative and column.dtype.char in "dlqi" else ""
+    if style.float_format or style.decimal != b"." or not column.dtype.isnative or column.dtype.char not in "dflqi":
+        return ""
+    whole = type(column) is np.ndarray and len(column) == count
+    return column.dtype.char if whole or column.dtype.kind == "f" else ""
 
 
-def _block(columns: Sequence[Column], count: int) -> bytes | None:
-    """Write columns of one numeric type; None when one has a value that needs care."""
-    if len(columns) == 1 and columns[0].ndim == 2:
+def _block(columns: Sequence[Column], count: int, missing: bytes) -> bytes | None:
+    """Write columns of one numeric type at once; floats may end early, be masked or not be finite."""
+    widths = [1 if c.ndim == 1 else c.shape[1] for c in columns]
+    if not sum(widths):
+        return None
+    whole = all(type(c) is np.ndarray and len(c) == count for c in columns)
+    if whole and len(columns) == 1 and columns[0].ndim == 2:
         block = np.ascontiguousarray(columns[0])
     else:
-        block = np.empty((count, sum(1 if c.ndim == 1 else c.shape[1] for c in columns)), columns[0].dtype)
+        block = np.empty((count, sum(widths)), columns[0].dtype)
         at = 0
-        for c in columns:
-            wide = c.reshape(count, -1) if c.ndim == 1 else c
-            block[:, at : at + wide.shape[1]] = wide
-            at += wide.shape[1]
-    if not block.size:
-        return None
+        for c, width in zip(columns, widths, strict=True):
+            block[: len(c), at : at + width] = (c if type(c) is np.ndarray else np.ma.getdata(c)).reshape(len(c), width)
+            at += width
+    gone = None if whole else _gone(columns, widths, count)
+    if gone is not None:
+        block[gone] = np.nan
     text = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-    return None if b"null" in text else text[2:-2].replace(b"],[", b"\n")
+    if b"null" in text:  # as JSON has no other word for what is not finite
+        odd = ~np.isfinite(block)
+        words = {np.inf: b"inf", -np.inf: b"-inf"}
+        tokens = [words.get(v, b"nan") for v in block[odd].tolist()]
+        if gone is not None:
+            tokens = [missing if g else t for g, t in zip(gone[odd].tolist(), tokens, strict=True)]
+        parts = text.split(b"null")
+        text = b"".join(p for pair in zip(parts, [*tokens, b""], strict=True) for p in pair)
+    return text[2:-2].replace(b"],[", b"\n")
+
+
+def _gone(columns: Sequence[Column], widths: Sequence[int], count: int) -> Column:
+    """Tell which cells are missing: after a column's end, or masked."""
+    gone = np.zeros((count, sum(widths)), dtype=bool)
+    at = 0
+    for c, width in zip(columns, widths, strict=True):
+        gone[len(c) :, at : at + width] = True
+        if type(c) is not np.ndarray:
+            mask: Any = np.ma.getmaskarray(c)
+            gone[: len(c), at : at + width] = mask.reshape(len(c), width)
+        at += width
+    return gone
 
 
 def _padded(cells: list[bytes], count: int, missing: bytes) -> list[bytes]:

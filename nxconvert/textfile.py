@@ -1,19 +1,19 @@
 """Tables in text files, read as records: lazily, block by block, every number exactly.
 
-A format says where the rows begin and what the columns are (``Sheet``); this module reads them. A small file is read
-once and kept; a large one is read in blocks, by polars when its columns are plain numbers. A file with quoted cells is
-read whole, since a quoted line break may stand anywhere.
+A format says where the rows begin and what the columns are (``Sheet``); this module reads them. One pass over the
+file finds its pieces: some whole rows each, quoted line breaks minded. A piece is then read on its own, so that memory
+does not grow with the file. Plain numbers are read at once; by polars when the file is large enough to be worth its
+import. What is not plain (or wrong) is read cell by cell, and an error names the file, the line and the column.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,18 +22,29 @@ from nxconvert.array import Array, Box, full_box, is_text
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record
 
-SMALL = 8 << 20
-"""Bytes of a file that is read once and kept."""
+SMALL = 4 << 20
+"""Bytes of rows that are read once and kept; below, importing polars costs more than it saves."""
 
-PIECE = 16 << 20
-"""Bytes that are read at once from a larger one."""
+PIECE = 4 << 20
+"""Bytes of a piece: its cells as Python objects, at worst, still are few against the budget."""
 
-_TRUE, _FALSE = (b"true", b"True", b"TRUE", b"1"), (b"false", b"False", b"FALSE", b"0")
+LONGEST = 64 << 20
+"""Bytes that one row may have; more is a quote that is not closed."""
+
+SOME = 4096
+"""Rows that are read at once cell by cell."""
+
+_TRUE, _FALSE = (b"true", b"1", b"1.0"), (b"false", b"0", b"0.0")
+_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+_ODD_NAN = re.compile(rb"[+-]?(?:1[.,]#(?:qnan|snan|ind)\d*|nan\(\w*\))", re.IGNORECASE)
+_ODD_INF = re.compile(rb"([+-]?)1[.,]#inf\d*", re.IGNORECASE)
+
+Values = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One field's cells: how many stand side by side, what they become, and how many rows have them (None: all)."""
+    """One field's cells: how many stand side by side, what they become, how many rows have them (None: see)."""
 
     name: str
     dtype: np.dtype[Any]
@@ -43,6 +54,37 @@ class Column:
     @property
     def width(self) -> int:
         return int(np.prod(self.item, dtype=int)) if self.item else 1
+
+
+class Piece(NamedTuple):
+    """Some whole rows.
+
+    Attributes
+    ----------
+    offset, size
+        Where they stand in the file, in bytes.
+    row, rows
+        Number of the first row, and how many there are.
+    line
+        Number of the first line.
+    plain
+        Whether there is nothing but rows.
+    """
+
+    offset: int
+    size: int
+    row: int
+    rows: int
+    line: int
+    plain: bool
+
+
+class _BadCellError(Exception):
+    """A cell that is not what its column is: its row in its piece, and what is wrong."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row, self.reason = row, reason
 
 
 @dataclass(frozen=True)
@@ -55,22 +97,34 @@ class Sheet:
         The file.
     columns
         In the order of the cells.
-    start
-        Offset of the first row, in bytes.
-    stop
-        Offset of the end of the rows; None is the end of the file.
+    start, stop
+        Offsets of the first row and the end of the rows, in bytes; None is the end of the file.
     separator
         Between cells; empty means any white space.
     decimal
         The decimal sign.
-    comment
-        What a line begins with that is no row, or empty.
-    complete
-        Whether the last line must end in a line break, as those that we wrote do.
+    quotes
+        Whether cells may be quoted, and then hold separators and line breaks.
+    comments
+        What a line begins with that is no row.
+    missing
+        Words, in lower case, that stand for a missing number.
+    foreign
+        Whether the file is not ours: blanks around text mean nothing, text that is not UTF-8 is latin-1.
     blank_rows
         Whether an empty line is a row (of one missing cell).
+    spare
+        How many empty cells follow in each row, as spreadsheets add them.
+    line
+        Number of the line at ``start``, for messages.
     absent
         Rows whose cell stands for a missing value, by column.
+    mark
+        What is taken off where a text begins with it.
+    expected
+        Number of rows for which the stated lengths of the columns hold; None is any.
+    name
+        What messages call the file.
     """
 
     path: Path
@@ -79,275 +133,522 @@ class Sheet:
     stop: int | None = None
     separator: bytes = b","
     decimal: bytes = b"."
-    comment: bytes = b""
-    complete: bool = False
+    quotes: bool = True
+    comments: tuple[bytes, ...] = ()
+    missing: frozenset[bytes] = frozenset()
+    foreign: bool = False
     blank_rows: bool = False
-    absent: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    spare: int = 0
+    line: int = 1
+    absent: Mapping[str, Values] = field(default_factory=dict)
+    mark: str = ""
+    expected: int | None = None
+    name: str = ""
+
+    @cached_property
+    def cells(self) -> list[np.dtype[Any]]:
+        """The dtype of each cell of a row, spare ones left out."""
+        return [c.dtype for c in self.columns for _ in range(c.width)]
 
     @property
     def width(self) -> int:
-        return sum(c.width for c in self.columns)
+        """Number of cells in a row, spare ones included."""
+        return len(self.cells) + self.spare
 
     @cached_property
     def end(self) -> int:
         return self.path.stat().st_size if self.stop is None else self.stop
 
-    @cached_property
-    def whole(self) -> list[np.ndarray[Any, Any]] | None:
-        """All columns, of a file that is small or has quoted cells; None for others."""
-        if self.end - self.start > SMALL and not self._quotes:
-            return None
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            text = file.read(self.end - self.start)
-        if self.complete and text and not text.endswith(b"\n"):
-            raise InputError(
-                f"{self.path} ends in the middle of a line",
-                "copy it again; if it was edited and is complete, end its last line",
-            )
-        return self.parsed(self._rows_only(text), 0)
+    @property
+    def where(self) -> str:
+        return self.name or str(self.path)
+
+    @property
+    def is_small(self) -> bool:
+        return self.end - self.start <= SMALL
 
     @cached_property
-    def _survey(self) -> tuple[int, bool, bool]:
-        """Look over a large file once: line breaks, whether cells are quoted, whether its lines need mending."""
-        lines, quotes, odd = 0, False, bool(self.comment or self.decimal != b"." or not self.complete)
-        last = b"\n"
+    def index(self) -> list[Piece]:
+        """The pieces of the file, found in one pass.
+
+        Raises
+        ------
+        InputError
+            When a quote is not closed, or a file of ours ends within a line.
+        """
+        found: list[Piece] = []
+        offset, row, line, rest = self.start, 0, self.line, b""
         with self.path.open("rb") as file:
             file.seek(self.start)
             left = self.end - self.start
-            while left > 0 and (read := file.read(min(PIECE, left))):
-                left -= len(read)
-                lines += read.count(b"\n")
-                quotes = quotes or b'"' in read
-                odd = odd or b"\r" in read
-                last = read
-        return lines, quotes and self.separator != b"", odd or last.endswith(b"\n\n")
+            while left > 0 or rest:
+                read = file.read(min(PIECE, left))
+                left = left - len(read) if read else 0
+                text = rest + read
+                size = self._cut(text) if left else len(text)
+                if not size and len(text) > LONGEST:
+                    raise InputError(f"{self.where}:{line}: a quote is not closed", 'write a quote in a cell as ""')
+                rest = text[size:]
+                if not size:
+                    continue
+                text = text[:size]
+                if not left and not self.foreign and not text.endswith(b"\n"):
+                    raise InputError(
+                        f"{self.where} ends in the middle of a line",
+                        "copy it again; if it was edited and is complete, end its last line",
+                    )
+                kept, rows = self._rows_of(text, line)
+                plain = kept is text
+                if rows:
+                    found.append(Piece(offset, size, row, rows, line, plain))
+                lines = rows if plain and not (self.quotes and b'"' in text) else text.count(self._newline)
+                offset, row, line = offset + size, row + rows, line + lines
+        return found
 
-    @property
-    def _quotes(self) -> bool:
-        return self._survey[1]
+    @cached_property
+    def _newline(self) -> bytes:
+        """What ends a line: a line feed, or in files of old Macintoshes a carriage return."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            text = file.read(min(PIECE, self.end - self.start))
+        return b"\r" if b"\r" in text and b"\n" not in text else b"\n"
 
     @cached_property
     def rows(self) -> int:
         """Number of rows."""
-        if self.whole is not None:
-            return len(self.whole[0]) if self.whole else 0
-        lines, _, odd = self._survey
-        return sum(piece.count(b"\n") for piece in self._pieces()) if odd else lines
+        return self.index[-1].row + self.index[-1].rows if self.index else 0
 
-    def _pieces(self) -> Iterator[bytes]:
-        """Yield the rows in pieces that end with a line."""
-        mended = self._rows_only if self._survey[2] else bytes
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            left, rest = self.end - self.start, b""
-            while left > 0:
-                read = file.read(min(PIECE, left))
-                if not read:
-                    break
-                left -= len(read)
-                cut = read.rfind(b"\n") + 1
-                if not cut:
-                    rest += read
-                    continue
-                yield mended(rest + read[:cut])
-                rest = read[cut:]
-            if rest:
-                if self.complete:
-                    raise InputError(
-                        f"{self.path} ends in the middle of a line",
-                        "copy it again; if it was edited and is complete, end its last line",
-                    )
-                yield self._rows_only(rest + b"\n")
+    def _cut(self, text: bytes) -> int:
+        """Return where the last whole row of a text ends."""
+        if self.quotes and b'"' in text:
+            codes, inside = _quoting(text)
+            ends = np.flatnonzero((codes == self._newline[0]) & ~inside)
+            return int(ends[-1]) + 1 if len(ends) else 0
+        return text.rfind(self._newline) + 1
 
-    def _rows_only(self, text: bytes) -> bytes:
-        if b"\r" in text and (b'"' not in text or text.count(b"\r\n") == text.count(b"\n")):
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if text and not text.endswith(b"\n"):
+    def _rows_of(self, text: bytes, line: int) -> tuple[bytes, int]:
+        """Return the rows of a text, each ended by a line feed, without comments and empty lines; and their number."""
+        if self._newline == b"\r":
+            text = text.replace(b"\r", b"\n")
+        if not text.endswith(b"\n"):
             text += b"\n"
-        if self.comment and self.comment in text:
-            text = re.sub(rb"^[ \t]*" + re.escape(self.comment) + rb".*\n", b"", text, flags=re.MULTILINE)
-        if not self.blank_rows and (
-            text.startswith((b"\n", b" ", b"\t")) or b"\n\n" in text or b"\n " in text or b"\n\t" in text
-        ):
+        if self.quotes and b'"' in text:
+            return self._quoted_rows(text, line)
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
+        if any(c in text for c in self.comments):
+            signs = b"|".join(map(re.escape, self.comments))
+            text = re.sub(rb"^[ \t]*(?:" + signs + rb").*\n", b"", text, flags=re.MULTILINE)
+        ends = _ends(text)
+        if not self.blank_rows and len(ends) and _has_empty_lines(text, ends):
             text = re.sub(rb"^[ \t]*\n", b"", text, flags=re.MULTILINE)
-        if self.decimal != b".":
-            text = text.replace(self.decimal, b".")
-        return text
+            ends = _ends(text)
+        return text, len(ends)
 
-    def pieces(self) -> Iterator[tuple[int, list[np.ndarray[Any, Any]]]]:
-        """Yield the number of a first row and the columns from there."""
-        if self.whole is not None:
-            yield 0, self.whole
-            return
-        first = 0
-        for text in self._pieces():
-            columns = self.parsed(text, first)
-            if columns and len(columns[0]):
-                yield first, columns
-                first += len(columns[0])
+    def _quoted_rows(self, text: bytes, line: int) -> tuple[bytes, int]:
+        codes, inside = _quoting(text)
+        if inside[-1]:
+            raise InputError(
+                f"{self.where}: a quote is not closed, in the lines from {line} on", 'write a quote in a cell as ""'
+            )
+        ends = np.flatnonzero((codes == _NEWLINE) & ~inside)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        solid = np.concatenate([[0], np.cumsum(codes > 32)])
+        keep = np.ones(len(ends), bool) if self.blank_rows else solid[ends] > solid[starts]
+        for i in np.flatnonzero(np.isin(codes[starts], [c[0] for c in self.comments])):
+            keep[i] &= not text.startswith(self.comments, int(starts[i]))
+        returns = (codes[:-1] == _RETURN) & (codes[1:] == _NEWLINE) & ~inside[1:]
+        if keep.all() and not returns.any():
+            return text, len(ends)
+        kept = np.repeat(keep, ends + 1 - starts)
+        kept[:-1] &= ~returns
+        return codes[kept].tobytes(), int(np.count_nonzero(keep))
 
-    def parsed(self, text: bytes, first: int) -> list[np.ndarray[Any, Any]]:
-        """Read lines; a cell that is empty is masked."""
-        count = text.count(b"\n")
-        flat = self._fast(text, count)
-        if flat is None:
-            flat = self._cell_by_cell(text, first)
-        out: list[np.ndarray[Any, Any]] = []
+    @cached_property
+    def _held(self) -> dict[int, list[Values]]:
+        """The columns of a small file, or of the piece that was read last."""
+        return {}
+
+    def columns_of(self, piece: Piece) -> list[Values]:
+        """Read a piece: an array for each column, masked where cells are missing."""
+        if piece.offset in self._held:
+            return self._held[piece.offset]
+        with self.path.open("rb") as file:
+            file.seek(piece.offset)
+            raw = file.read(piece.size)
+        text, rows = (raw, piece.rows) if piece.plain else self._rows_of(raw, piece.line)
+        if rows != piece.rows or len(raw) != piece.size:
+            raise InputError(f"{self.where} changed while it was read")
+        try:
+            columns = self._grouped(self._parsed(text, rows), rows)
+        except _BadCellError as bad:
+            raise InputError(
+                f"{self.where}:{self._line_of(raw, bad.row, piece.line)}: {bad.reason}", _tip(bad.reason)
+            ) from None
+        self._held.clear()
+        self._held[piece.offset] = columns
+        return columns
+
+    def _line_of(self, raw: bytes, row: int, line: int) -> int:
+        """Return the number of the line in which a row of a piece begins."""
+        at, known = 0, -1
+        while at < len(raw):
+            end = raw.find(self._newline, at) + 1
+            while end and self.quotes and raw.count(b'"', at, end) % 2:
+                end = raw.find(self._newline, end) + 1
+            end = end or len(raw)
+            known += self._rows_of(raw[at:end], line)[1]
+            if known >= row:
+                break
+            line += raw.count(self._newline, at, end)
+            at = end
+        return line
+
+    def _grouped(self, parts: list[Values], rows: int) -> list[Values]:
+        """Put the elements of a row's item together."""
+        out: list[Values] = []
         at = 0
         for c in self.columns:
-            parts = flat[at : at + c.width]
+            some = parts[at : at + c.width]
             at += c.width
-            if not c.item:
-                out.append(parts[0])
-            else:
-                stacked = np.ma.stack(parts, axis=1) if any(_masked(p) for p in parts) else np.stack(parts, axis=1)
+            if c.item and some:
+                stacked = np.ma.stack(some, axis=1) if any(map(_masked, some)) else np.stack(some, axis=1)
                 out.append(stacked.reshape((len(stacked), *c.item)).astype(c.dtype))
+            elif c.item:
+                out.append(np.empty((rows, *c.item), c.dtype))
+            else:
+                out.append(some[0])
         return out
 
-    def _fast(self, text: bytes, count: int) -> list[np.ndarray[Any, Any]] | None:
-        dtypes = [c.dtype for c in self.columns for _ in range(c.width)]
-        if not count or b'"' in text or any(d.kind not in "iuf" or d.itemsize > 8 for d in dtypes):
+    def _parsed(self, text: bytes, rows: int) -> list[Values]:
+        """Read rows; each cell of a row becomes an array."""
+        quoted = self.quotes and b'"' in text
+        found: list[Values] | None = None
+        if rows and self.width > self.blank_rows:
+            if self.separator and not self.is_small:
+                found = self._by_polars(text, rows, quoted=quoted)
+            elif not quoted and not self.spare and self._is_regular(text, rows):
+                found = self._numbers(text, rows)
+        return self._cell_by_cell(text) if found is None else found
+
+    def _is_regular(self, text: bytes, rows: int) -> bool:
+        """Tell whether every row has as many cells as there are columns; nothing is quoted."""
+        codes = np.frombuffer(text, np.uint8)
+        if not self.separator:
+            solid = codes > 32
+            begins = np.flatnonzero(solid[1:] & ~solid[:-1]) + 1
+            begins = np.concatenate([[0], begins]) if solid[0] else begins
+            known = np.searchsorted(begins, _ends(text))
+            return bool((np.diff(known, prepend=0) == self.width).all())
+        ends = codes[(codes == self.separator[0]) | (codes == _NEWLINE)] == _NEWLINE
+        return len(ends) == rows * self.width and bool(ends[self.width - 1 :: self.width].all())
+
+    def _is_full(self, text: bytes, rows: int, *, quoted: bool) -> bool:
+        """Tell whether there are as many separators as rows want; where one has more, another has less."""
+        if quoted:
+            codes, inside = _quoting(text)
+            return int(np.count_nonzero((codes == self.separator[0]) & ~inside)) == rows * (self.width - 1)
+        codes = np.frombuffer(text, np.uint8)
+        return int(np.count_nonzero(codes == self.separator[0])) == rows * (self.width - 1)
+
+    def _numbers(self, text: bytes, rows: int) -> list[Values] | None:
+        """Read plain numbers; None when a cell is empty or no plain number."""
+        dtypes = self.cells
+        if any(d.kind not in "iuf" or d.itemsize > 8 for d in dtypes):
             return None
-        if self.separator and len(text) > SMALL // 8:
-            return self._by_polars(text, dtypes, count)
+        if self.decimal != b".":
+            text = text.replace(self.decimal, b".")
         if self.separator:
             s = self.separator
-            if (
-                text.startswith((s, b"\n"))
-                or s + s in text
-                or s + b"\n" in text
-                or b"\n" + s in text
-                or b"\n\n" in text
-            ):
-                return None
-            if text.count(s) != count * (len(dtypes) - 1):
+            if text.startswith(s) or s + s in text or s + b"\n" in text or b"\n" + s in text:
                 return None
             text = text.replace(s, b" ")
-        small = all(d.kind == "f" or d.itemsize <= 4 for d in dtypes)
-        if not small:
-            return numerals.columns(text, dtypes, count)
-        found = numerals.columns(text, [np.dtype(np.float64)] * len(dtypes), count)
+        if any(d.kind != "f" and d.itemsize > 4 for d in dtypes):
+            return numerals.columns(text, dtypes, rows)
+        found = numerals.columns(text, [np.dtype(np.float64)] * len(dtypes), rows)
         if found is None:
             return None
         cast = [_cast(v, d) for v, d in zip(found, dtypes, strict=True)]
         return None if any(c is None for c in cast) else [c for c in cast if c is not None]
 
-    def _by_polars(self, text: bytes, dtypes: Sequence[np.dtype[Any]], count: int) -> list[np.ndarray[Any, Any]] | None:
+    def _by_polars(self, text: bytes, rows: int, *, quoted: bool) -> list[Values] | None:
+        """Read with polars what it reads exactly; None when it does not read it.
+
+        Polars refuses a row of too many cells, but fills up one of too few.
+        """
         import polars as pl
 
-        kinds: dict[str, Any] = {"f2": pl.Float32, "f4": pl.Float32, "f8": pl.Float64}
+        if not self._is_full(text, rows, quoted=quoted):
+            return None
+
+        kinds: dict[str, Any] = {"b1": pl.Boolean, "f2": pl.Float32, "f4": pl.Float32, "f8": pl.Float64}
         kinds |= {f"i{n}": t for n, t in zip((1, 2, 4, 8), (pl.Int8, pl.Int16, pl.Int32, pl.Int64), strict=True)}
         kinds |= {f"u{n}": t for n, t in zip((1, 2, 4, 8), (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64), strict=True)}
-        schema = {str(i): kinds[d.str[1:]] for i, d in enumerate(dtypes)}
+        if any(not is_text(d) and d.str[1:] not in kinds for d in self.cells):
+            return None
+        types = [pl.String if is_text(d) else kinds[d.str[1:]] for d in self.cells] + [pl.String] * self.spare
+        if self.foreign and pl.String in types:
+            text = numerals.decoded(text).encode("utf-8")
         try:
             frame = pl.read_csv(
-                io.BytesIO(text),
+                text,
                 has_header=False,
-                schema=schema,
+                schema={str(i): t for i, t in enumerate(types)},
                 separator=self.separator.decode("ascii"),
-                quote_char=None,
+                quote_char='"' if quoted else None,
+                decimal_comma=self.decimal == b",",
             )
         except (pl.exceptions.PolarsError, ValueError):
             return None
-        if frame.height != count:
+        spare = range(len(self.cells), self.width)
+        if frame.height != rows or any(frame.to_series(i).null_count() < rows for i in spare):
             return None
-        out: list[np.ndarray[Any, Any]] = []
-        for i, d in enumerate(dtypes):
-            series = frame.to_series(i)
-            if series.null_count():
-                mask = series.is_null().to_numpy()
-                out.append(np.ma.MaskedArray(series.fill_null(0).to_numpy().astype(d), mask))
-            else:
-                out.append(series.to_numpy().astype(d, copy=False))
-        return out
+        return [self._from_series(frame.to_series(i), d) for i, d in enumerate(self.cells)]
 
-    def _cell_by_cell(self, text: bytes, first: int) -> list[np.ndarray[Any, Any]]:
-        lines = list(self._cells(text))
-        for number, cells in enumerate(lines):
-            if len(cells) > self.width and any(cells[self.width :]):
-                raise InputError(
-                    f"{self.path}: row {first + number + 1} has {len(cells)} cells, there are {self.width} columns",
-                    "is the separator right, and are cells that hold it quoted?",
-                )
-        out: list[np.ndarray[Any, Any]] = []
-        at = 0
-        for c in self.columns:
-            for _ in range(c.width):
-                out.append(self._column(c, [line[at] if at < len(line) else None for line in lines], first))
-                at += 1
-        return out
+    def holds_whole(self, piece: Piece, numbers: Sequence[int]) -> bool:
+        """Tell, as far as polars can, whether the cells of some columns are whole numbers in a piece."""
+        import polars as pl
 
-    def _cells(self, text: bytes) -> Iterator[list[bytes | None]]:
+        if not self.separator:
+            return False
+        with self.path.open("rb") as file:
+            file.seek(piece.offset)
+            text = self._rows_of(file.read(piece.size), piece.line)[0]
+        try:
+            pl.read_csv(
+                text,
+                has_header=False,
+                schema={str(i): pl.Int64 if i in numbers else pl.String for i in range(self.width)},
+                columns=list(numbers),
+                separator=self.separator.decode("ascii"),
+                quote_char='"' if self.quotes and b'"' in text else None,
+                encoding="utf8-lossy",
+            )
+        except (pl.exceptions.PolarsError, ValueError):
+            return False
+        return True
+
+    def _from_series(self, series: Any, dtype: np.dtype[Any]) -> Values:
+        mask = series.is_null().to_numpy() if series.null_count() else None
+        if is_text(dtype):
+            values = self._texts([v or "" for v in series.to_list()], dtype)
+        else:
+            filled = series if mask is None else series.fill_null(False if dtype.kind == "b" else 0)
+            values = filled.to_numpy().astype(dtype, copy=False)
+        return values if mask is None else np.ma.MaskedArray(values, mask)
+
+    def _texts(self, words: Sequence[str | bytes], dtype: np.dtype[Any]) -> Values:
+        if self.foreign:
+            texts = [(numerals.decoded(w) if isinstance(w, bytes) else w).strip() for w in words]
+        else:
+            texts = [w.decode("utf-8", "surrogateescape") if isinstance(w, bytes) else w for w in words]
+        if self.mark:
+            texts = [t.removeprefix(self.mark) for t in texts]
+        values: Values = np.empty(len(words), dtype=dtype)
+        if dtype.kind == "S" or (dtype.metadata is not None and dtype.metadata.get("vlen") is bytes):
+            values[:] = [t.encode("utf-8", "surrogateescape") for t in texts]
+        else:
+            values[:] = texts
+        return values
+
+    def _cell_by_cell(self, text: bytes) -> list[Values]:
+        some: list[list[bytes | None]] = []
+        parts: list[list[Values]] = []
+        width, first = len(self.cells), 0
+        for cells in self._split(text):
+            if len(cells) != self.width and (len(cells) < width or any(cells[width:])):
+                raise _BadCellError(first + len(some), f"{len(cells)} cells, where the table has {self.width} columns")
+            some.append(cells)
+            if len(some) == SOME:
+                parts.append(self._columns(some, first))
+                first += len(some)
+                some = []
+        if some or not parts:
+            parts.append(self._columns(some, first))
+        joined = (list(column) for column in zip(*parts, strict=True))
+        return [p[0] if len(p) == 1 else (np.ma if any(map(_masked, p)) else np).concatenate(p) for p in joined]
+
+    def _columns(self, rows: list[list[bytes | None]], first: int) -> list[Values]:
+        names = [c.name for c in self.columns for _ in range(c.width)]
+        return [self._column(names[i], d, [cells[i] for cells in rows], i, first) for i, d in enumerate(self.cells)]
+
+    def _split(self, text: bytes) -> Iterator[list[bytes | None]]:
+        """Yield the cells of each row; an empty one is None, one that is quoted and empty is not."""
         if not self.separator:
             for line in text.split(b"\n")[:-1]:
                 yield list(line.split())
             return
         s = self.separator
-        if b'"' not in text:
+        blanks = b" " if s == b"\t" else b" \t"
+        if not self.quotes or b'"' not in text:
             for line in text.split(b"\n")[:-1]:
-                yield [cell.strip(b" \t" if s != b"\t" else b" ") or None for cell in line.split(s)]
+                yield [cell.strip(blanks + b"\r") or None for cell in line.split(s)]
             return
-        cell = re.compile(rb'[ ]*(?:"((?:[^"]|"")*)"[ ]*|([^' + re.escape(s) + rb'\n"]*))(' + re.escape(s) + rb"|\n)")
+        cell = _cell(s)
         row: list[bytes | None] = []
-        at = 0
+        at, known = 0, 0
         while at < len(text):
             found = cell.match(text, at)
             if found is None:
-                number = text.count(b"\n", 0, at) + 1
-                raise InputError(f"{self.path}: a quote is not closed in row {number}", 'write a quote in a cell as ""')
+                raise _BadCellError(known, 'a quote is out of place; write a quote in a cell as ""')
             quoted, plain, after = found.groups()
-            row.append(quoted.replace(b'""', b'"') if quoted is not None else plain.strip() or None)
+            row.append(quoted.replace(b'""', b'"') if quoted is not None else (plain or b"").strip(blanks) or None)
             if after == b"\n":
                 yield row
                 row = []
+                known += 1
             at = found.end()
 
-    def _column(self, c: Column, cells: list[bytes | None], first: int) -> np.ndarray[Any, Any]:
-        if c.dtype.kind in "biu":  # plain columns write a missing whole number so
-            cells = [None if cell == b"nan" else cell for cell in cells]
-        there = [cell is not None for cell in cells]
-        where = f"{self.path}::{c.name}"
-        if is_text(c.dtype):
-            values: np.ndarray[Any, Any] = np.empty(len(cells), dtype=c.dtype)
-            raw = [cell or b"" for cell in cells]
-            values[:] = raw if c.dtype.kind == "S" else [v.decode("utf-8", "surrogateescape") for v in raw]
-        elif c.dtype.kind == "b":
-            values = np.array([_truth(cell, where, first + i + 1) for i, cell in enumerate(cells)], dtype=c.dtype)
-        elif c.dtype.kind == "c":
-            values = np.array([_complex(cell, where, first + i + 1) for i, cell in enumerate(cells)], dtype=c.dtype)
+    def _column(self, name: str, dtype: np.dtype[Any], cells: list[bytes | None], number: int, first: int) -> Values:
+        if is_text(dtype):
+            there = [cell is not None for cell in cells]
+            values = self._texts([cell or b"" for cell in cells], dtype)
         else:
-            present = [(cell or b"0").replace(b"D", b"e").replace(b"d", b"e") for cell in cells]
-            values = numerals.column(present, there, c.dtype, where, first)
+            words = [(cell or b"").strip().lower() for cell in cells]
+            gone = {b"", *self.missing} | ({b"nan"} if dtype.kind in "biu" else set())
+            there = [w not in gone for w in words]
+            present = [w if t else b"0" for w, t in zip(words, there, strict=True)]
+            plain = numerals.plain(dtype) if dtype.kind != "b" else dtype
+            found = self._plain_cells(present, plain)
+            values = np.zeros(len(cells), plain) if found is None else found
+            for i, word in enumerate(present if found is None else ()):
+                try:
+                    values[i] = self._number(word, plain)
+                except (ValueError, OverflowError):
+                    shown = (cells[i] or b"")[:40].decode("utf-8", "replace")
+                    kind = "neither true nor false" if dtype.kind == "b" else f"no {plain.name}"
+                    reason = f"column {number + 1} ({name}): {shown!r} is {kind}"
+                    raise _BadCellError(first + i, reason) from None
+            values = values.astype(dtype, copy=False)
         return values if all(there) else np.ma.MaskedArray(values, [not t for t in there])
 
+    def _plain_cells(self, cells: list[bytes], dtype: np.dtype[Any]) -> Values | None:
+        """Read the cells of a column at once; None when one needs more care."""
+        if dtype.kind not in "iuf" or dtype.itemsize > 8 or self.decimal != b"." or b"_" in b"".join(cells):
+            return None
+        try:
+            if dtype.kind != "f":
+                return np.array([int(c) for c in cells], dtype)
+            return _cast(np.array([float(c) for c in cells]), dtype)
+        except (ValueError, OverflowError):
+            return None
 
-def _masked(values: np.ndarray[Any, Any]) -> bool:
+    def _number(self, cell: bytes, dtype: np.dtype[Any]) -> Any:
+        if self.decimal != b".":
+            cell = cell.replace(self.decimal, b".")
+        if dtype.kind == "b":
+            if cell not in _TRUE + _FALSE:
+                raise ValueError(cell)
+            return cell in _TRUE
+        if dtype.kind == "c":
+            return dtype.type(complex(cell.decode("ascii")) if dtype.itemsize <= 16 else cell.decode("ascii"))
+        if dtype.kind == "f" and _ODD_NAN.fullmatch(cell):
+            return np.nan
+        if dtype.kind == "f" and (odd := _ODD_INF.fullmatch(cell)):
+            return -np.inf if odd[1] == b"-" else np.inf
+        return numerals.number(cell.replace(b"d", b"e"), dtype)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """How many rows each column has: as stated, else up to its last cell that is not empty."""
+        stated = self.expected is None or self.expected == self.rows
+        out = [c.length if stated else None for c in self.columns]
+        for piece in reversed(self.index):
+            if all(n is not None for n in out):
+                break
+            for i, values in enumerate(self.columns_of(piece)):
+                if out[i] is None:
+                    last = np.flatnonzero(~missing_rows(values))
+                    out[i] = piece.row + int(last[-1]) + 1 if len(last) else None
+        return [min(n or 0, self.rows) for n in out]
+
+    def pieces(self, rows: slice = slice(0, None)) -> Iterator[tuple[int, list[Values]]]:
+        """Yield the number of a first row and the columns from there, of the pieces that have some of the rows."""
+        for piece in self.index:
+            if piece.row + piece.rows > rows.start and (rows.stop is None or piece.row < rows.stop):
+                yield piece.row, self.columns_of(piece)
+
+
+def _cell(separator: bytes) -> re.Pattern[bytes]:
+    """Match one cell and what ends it: inside of quotes, or as it is."""
+    e = re.escape(separator)
+    return re.compile(rb'[ ]*(?:"((?:[^"]|"")*)"[ ]*|([^"' + e + rb"\n][^" + e + rb"\n]*)?)(" + e + rb"|\n)")
+
+
+def row_of(text: bytes, separator: bytes) -> list[bytes] | None:
+    """Return the cells of one row; None when its quotes are not closed as they should be."""
+    pattern = _cell(separator)
+    text = text.rstrip(b"\r\n") + b"\n"
+    cells: list[bytes] = []
+    at = 0
+    while at < len(text):
+        found = pattern.match(text, at)
+        if found is None:
+            return None
+        quoted, plain, _ = found.groups()
+        cells.append(quoted.replace(b'""', b'"') if quoted is not None else plain or b"")
+        at = found.end()
+    return cells
+
+
+def first_row(path: Path, start: int) -> tuple[bytes, int]:
+    """Return the first row from an offset, and the number of lines that it takes."""
+    with path.open("rb") as file:
+        file.seek(start)
+        row = file.readline()
+        while row.count(b'"') % 2 and len(row) < LONGEST and (more := file.readline()):
+            row += more
+    return row, row.count(b"\n")
+
+
+def _quoting(text: bytes) -> tuple[Values, Values]:
+    """Return the codes of a text that begins outside of quotes, and which of them are inside."""
+    codes = np.frombuffer(text, np.uint8)
+    return codes, (np.cumsum(codes == _QUOTE, dtype=np.uint8) & 1).astype(bool)
+
+
+def _ends(text: bytes) -> Values:
+    """Return where the line feeds of a text are."""
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)
+
+
+def _has_empty_lines(text: bytes, ends: Values) -> bool:
+    """Tell whether a line is empty, or of blanks alone."""
+    if ends[0] == 0 or (np.diff(ends) == 1).any():
+        return True
+    last = np.frombuffer(text, np.uint8)[ends - 1]  # looked at first, since searching for blanks takes longer
+    blank = ((last == 32) | (last == 9)).any()
+    return bool(blank and (re.match(rb"[ \t]+\n", text) or re.search(rb"\n[ \t]+\n", text)))
+
+
+def missing_rows(values: Values) -> Values:
+    """Tell which rows of an array have nothing but missing elements."""
+    mask: Any = np.ma.getmaskarray(values)
+    gone: Values = mask.reshape(len(values), -1).all(axis=1)
+    return gone
+
+
+def _masked(values: Values) -> bool:
     return type(values) is not np.ndarray
 
 
-def _cast(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+def _tip(reason: str) -> str:
+    if "cells" in reason:
+        return "is the separator right (--delimiter), and are cells that hold it quoted?"
+    return "mend the cell, or empty it where the value is missing" if "column" in reason else ""
+
+
+def _cast(values: Values, dtype: np.dtype[Any]) -> Values | None:
+    """Cast numbers that were read as float64; None where that would not be exact."""
     if dtype.kind == "f":
-        return values.astype(dtype, copy=False)
+        if dtype.itemsize == 4 and numerals.between(values).any():
+            return None
+        with np.errstate(over="ignore"):
+            return values.astype(dtype, copy=False)
     info = np.iinfo(dtype)
     if not ((values >= info.min) & (values <= info.max) & (values == np.floor(values))).all():
         return None
     return values.astype(dtype)
-
-
-def _truth(cell: bytes | None, where: str, row: int) -> bool:
-    if cell is None or cell in _FALSE:
-        return False
-    if cell in _TRUE:
-        return True
-    raise InputError(f"{where}: {cell.decode('utf-8', 'replace')!r} in row {row} is neither true nor false")
-
-
-def _complex(cell: bytes | None, where: str, row: int) -> complex:
-    try:
-        return complex(cell.decode("ascii")) if cell is not None else 0j
-    except ValueError:
-        raise InputError(f"{where}: {cell!r} in row {row} is no complex number") from None
 
 
 class Cells(Array):
@@ -361,19 +662,17 @@ class Cells(Array):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rows = self._sheet.rows if self._column.length is None else min(self._column.length, self._sheet.rows)
-        return (rows, *self._column.item)
+        return (self._sheet.lengths[self._number], *self._column.item)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._column.dtype
 
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+    def read(self, box: Box | None = None) -> Values:
         rows, *item = full_box(box, self.shape)
-        parts: list[np.ndarray[Any, Any]] = []
-        for first, columns in self._sheet.pieces():
-            values = np.ma.getdata(columns[self._number])
-            part = values[max(0, rows.start - first) : max(0, rows.stop - first)]
+        parts: list[Values] = []
+        for first, columns in self._sheet.pieces(rows):
+            part = np.ma.getdata(columns[self._number])[max(0, rows.start - first) : max(0, rows.stop - first)]
             if len(part):
                 parts.append(part)
         out = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else np.empty((0, *self._column.item))
@@ -383,11 +682,10 @@ class Cells(Array):
 class Missing(Array):
     """Which rows of one column of a sheet are missing."""
 
-    __slots__ = ("_column", "_number", "_sheet", "_values")
+    __slots__ = ("_number", "_sheet", "_values")
 
     def __init__(self, sheet: Sheet, number: int, values: Cells) -> None:
         self._sheet, self._number, self._values = sheet, number, values
-        self._column = sheet.columns[number]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -397,20 +695,22 @@ class Missing(Array):
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(bool)
 
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+    def read(self, box: Box | None = None) -> Values:
         (rows,) = full_box(box, self.shape)
-        mask = np.zeros(self.shape, dtype=bool)
-        for first, columns in self._sheet.pieces():
-            values = columns[self._number][: max(0, len(mask) - first)]
+        mask = np.zeros(max(0, rows.stop - rows.start), dtype=bool)
+        for first, columns in self._sheet.pieces(rows):
+            values = columns[self._number]
             if _masked(values):
-                mask[first : first + len(values)] = np.ma.getmaskarray(values).all(axis=tuple(range(1, values.ndim)))
-        absent = self._sheet.absent.get(self._column.name)
+                gone = missing_rows(values)[max(0, rows.start - first) : max(0, rows.stop - first)]
+                at = max(0, first - rows.start)
+                mask[at : at + len(gone)] = gone
+        absent = self._sheet.absent.get(self._sheet.columns[self._number].name)
         if absent is not None:
-            mask[absent[absent < len(mask)]] = True
-        return mask[rows]
+            mask[absent[(absent >= rows.start) & (absent < rows.stop)] - rows.start] = True
+        return mask
 
 
-def _typed(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def _typed(values: Values, dtype: np.dtype[Any]) -> Values:
     """Give an array its dtype with the metadata, which numpy drops."""
     if values.dtype is dtype:
         return values
@@ -431,17 +731,18 @@ class SheetRecord(Record):
         numbers = {c.name: i for i, c in enumerate(self.sheet.columns)}
         total = max((self.fields[n].shape[0] for n in chosen), default=0)
         step = max(1, budget // max(1, sum(16 * c.width for c in self.sheet.columns)))
-        for first, columns in self.sheet.pieces():
-            for start in range(first, min(first + len(columns[0]), total), step):
-                stop = min(start + step, first + len(columns[0]), total)
+        for first, columns in self.sheet.pieces(slice(0, total)):
+            rows = max(len(c) for c in columns)
+            for start in range(first, min(first + rows, total), step):
+                stop = min(start + step, first + rows, total)
                 yield Block(
                     start, stop - start, {n: self._part(columns[numbers[n]], n, first, start, stop) for n in chosen}
                 )
 
-    def _part(self, values: np.ndarray[Any, Any], name: str, first: int, start: int, stop: int) -> np.ndarray[Any, Any]:
+    def _part(self, values: Values, name: str, first: int, start: int, stop: int) -> Values:
         assert self.sheet is not None
-        stop = min(stop, self.fields[name].shape[0])
-        part = values[start - first : max(start, stop) - first]
+        stop = max(start, min(stop, self.fields[name].shape[0]))
+        part = values[start - first : stop - first]
         absent = self.sheet.absent.get(name)
         if absent is not None:
             mask = np.ma.getmaskarray(part).copy()

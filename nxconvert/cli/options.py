@@ -60,6 +60,10 @@ Decimal = Annotated[str | None, typer.Option("--decimal", metavar="SIGN", help="
 Comment = Annotated[
     str | None, typer.Option("--comment", metavar="SIGN", help="Foreign text: what comments begin with.")
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="NAME,..|LINE", help="Foreign text: the columns' names, or the line of them."),
+]
 Roles = Annotated[
     str | None,
     typer.Option("--roles", metavar="x=NAME,signal=NAME", help="Text: what the columns are; also errors=, auxiliary=."),
