@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nxconvert.array import Values
+from nxconvert.dissection import Content, Dissection
 from nxconvert.errors import Loss, Notice
 from nxconvert.location import Location
 from nxconvert.policy import Policy
@@ -309,6 +310,8 @@ class Format:
         Why a recognised format is not read, with the way out.
     seeks
         Whether writing needs a file that can seek, so that standard output is out.
+    dissect
+        Says how a file of images is made, from its headers alone; None when the format has no such files.
     spreads
         Tells whether the writer, with these options, makes a folder of files of one record, and no file.
     """
@@ -324,6 +327,7 @@ class Format:
     read_options: tuple[Option, ...] = ()
     refused: str = ""
     seeks: bool = True
+    dissect: Callable[[Content], Dissection] | None = None
     spreads: Callable[[Mapping[str, Any]], bool] = lambda options: False
 
     def chosen(self, options: Mapping[str, Any], *, reading: bool) -> dict[str, Any]:
@@ -334,6 +338,8 @@ class Format:
 
 __all__ = [
     "Block",
+    "Content",
+    "Dissection",
     "Format",
     "Head",
     "Holds",
