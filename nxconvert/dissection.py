@@ -228,9 +228,11 @@ def checked(content: Content, piece: Piece) -> memoryview:
     raw = content.view(piece.offset, piece.size)
     if len(raw) != piece.size:
         raise InputError(
-            f"{content.name} is truncated: frame {piece.frame} should end at byte {piece.offset + piece.size:,}, the file "
-            f"has {content.size:,}"
+            f"{content.name} is truncated: frame {piece.frame} should end at byte {piece.offset + piece.size:,}, the "
+            f"file has {content.size:,}"
         )
     if piece.md5 and hashlib.md5(raw, usedforsecurity=False).digest() != piece.md5:
-        raise InputError(f"{content.name}: frame {piece.frame} is damaged: its bytes do not have the MD5 that is stated")
+        raise InputError(
+            f"{content.name}: frame {piece.frame} is damaged: its bytes do not have the MD5 that is stated"
+        )
     return raw

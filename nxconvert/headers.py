@@ -1,0 +1,202 @@
+"""Headers of many frames as values: what is the same in all of them once, what varies as a typed column.
+
+A number is one only when the text is nothing else: ``1e-3`` and ``12`` are, ``12 13``, ``0x1f`` and ``1_000`` are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nxconvert.array import TEXT, Values
+from nxconvert.dissection import Entry
+from nxconvert.record import Field
+
+_INTEGER = re.compile(r"[+-]?\d{1,18}").fullmatch
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE).fullmatch
+_INTEGERS, _FLOATS, _TEXTS = 0, 1, 2
+_DTYPES = (np.dtype(np.int64), np.dtype(np.float64), TEXT)
+
+
+@dataclass(slots=True)
+class Key:
+    """What is known of one key after some headers.
+
+    Attributes
+    ----------
+    name
+        Its name; a second one of the same header has ``#2`` behind it.
+    first
+        The first value.
+    unit
+        The unit, empty when headers disagree.
+    same
+        Whether all values were the same.
+    kind
+        What holds all values: integers, floats or text.
+    count
+        How many headers had it.
+    """
+
+    name: str
+    first: str | int | float
+    unit: str
+    same: bool
+    kind: int
+    count: int = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _DTYPES[self.kind]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"units": self.unit} if self.unit else {}
+
+
+class Keys:
+    """The keys of many headers, learnt in one pass that keeps none of them."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Key] = {}
+        self.headers = 0
+        self._units_differ: set[str] = set()
+
+    def add(self, header: Iterable[Entry]) -> None:
+        """Learn from one header."""
+        self.headers += 1
+        for name, value, unit in named(header):
+            key = self.known.get(name)
+            if key is None:
+                self.known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1)
+                continue
+            key.count += 1
+            if value != key.first or type(value) is not type(key.first):
+                key.same = False
+                if key.kind != _TEXTS:
+                    key.kind = max(key.kind, _kind(value))
+            if unit != key.unit:
+                key.unit = ""
+
+    @property
+    def constant(self) -> list[Key]:
+        """Those that every header has, with one value."""
+        return [key for key in self.known.values() if self._is_constant(key)]
+
+    @property
+    def varying(self) -> list[Key]:
+        """All others."""
+        return [key for key in self.known.values() if not self._is_constant(key)]
+
+    def _is_constant(self, key: Key) -> bool:
+        return key.same and key.count == self.headers
+
+    def columns(
+        self, headers: Sequence[Iterable[Entry]]
+    ) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """Return the values of the varying keys in some headers, by name: values, and whether each is missing."""
+        varying = self.varying
+        out = {key.name: (_empty(key, len(headers)), np.ones(len(headers), bool)) for key in varying}
+        for row, header in enumerate(headers):
+            for name, value, _ in named(header):
+                if name in out:
+                    values, missing = out[name]
+                    values[row] = _of_kind(value, self.known[name].kind)
+                    missing[row] = False
+        return out
+
+
+def named(header: Iterable[Entry]) -> Iterator[Entry]:
+    """Give keys that come twice in a header names of their own."""
+    seen: dict[str, int] = {}
+    for entry in header:
+        n = seen[entry.key] = seen.get(entry.key, 0) + 1
+        yield entry if n == 1 else Entry(f"{entry.key}#{n}", entry.value, entry.unit)
+
+
+def value_field(key: Key, source: str, name: str = "") -> Field:
+    """Return a key that never varies as a header value."""
+    value = _of_kind(key.first, key.kind)
+    return Field(name or key.name, Values(value, key.dtype), attrs=key.attrs, source=f"{source}::{key.name}")
+
+
+def header_fields(headers: Sequence[Iterable[Entry]], source: str) -> list[Field]:
+    """Return the headers of all frames of a record as fields.
+
+    Parameters
+    ----------
+    headers
+        One for each row.
+    source
+        The file, for messages.
+    """
+    keys = Keys()
+    for header in headers:
+        keys.add(header)
+    columns = keys.columns(headers)
+    fields = []
+    for key in keys.known.values():
+        if key.name not in columns:
+            fields.append(value_field(key, source))
+            continue
+        values, missing = columns[key.name]
+        mask = Values(missing) if missing.any() else None
+        where = f"{source}::{key.name}"
+        fields.append(Field(key.name, Values(values, key.dtype), True, attrs=key.attrs, mask=mask, source=where))
+    return fields
+
+
+def unfolded(header: Iterable[Entry], pairs: Mapping[str, tuple[str, str]]) -> Iterator[Entry]:
+    """Replace keys that hold names and keys that hold their values, word by word, with an entry for each name.
+
+    Parameters
+    ----------
+    header
+        One header.
+    pairs
+        By the key of the names: the key of the values, and a template with ``{name}`` for the entries' keys.
+
+    Yields
+    ------
+    Entry
+        Pairs whose words are not equal in number are left as they are.
+    """
+    entries = list(header)
+    found = {entry.key: str(entry.value).split() for entry in entries}
+    whole = {
+        names: (values, template)
+        for names, (values, template) in pairs.items()
+        if names in found and len(found[names]) == len(found.get(values, ()))
+    }
+    values = {v for v, _ in whole.values()}
+    for entry in entries:
+        if entry.key in whole:
+            key, template = whole[entry.key]
+            for name, value in zip(found[entry.key], found[key], strict=True):
+                yield Entry(template.replace("{name}", name), value)
+        elif entry.key not in values:
+            yield entry
+
+
+def _kind(value: str | float) -> int:
+    if isinstance(value, str):
+        return _INTEGERS if _INTEGER(value) else _FLOATS if _FLOAT(value) else _TEXTS
+    if isinstance(value, int):
+        return _INTEGERS if -(2**63) <= value < 2**63 else _TEXTS
+    return _FLOATS
+
+
+def _of_kind(value: str | int | float, kind: int) -> Any:
+    return str(value) if kind == _TEXTS else float(value) if kind == _FLOATS else int(value)
+
+
+def _empty(key: Key, rows: int) -> np.ndarray[Any, Any]:
+    if key.kind == _TEXTS:
+        out = np.empty(rows, TEXT)
+        out[:] = ""
+        return out
+    return np.full(rows, np.nan if key.kind == _FLOATS else 0, key.dtype)
