@@ -47,6 +47,20 @@ class Encoder(ABC):
         Buffer
         """
 
+    def guess(self, raw: memoryview, values: Values, parameters: Parameters) -> Parameters | None:
+        """Return the parameters with which ``encode`` makes these very bytes of some pixels; None when there are none.
+
+        Parameters
+        ----------
+        raw
+            Bytes of a piece.
+        values
+            The pixels that ``decode`` gives of them.
+        parameters
+            What the dissection said of the piece.
+        """
+        return parameters if memoryview(self.encode(values, parameters)).cast("B") == raw else None
+
 
 class Raw(Encoder):
     """The pixels' own bytes."""

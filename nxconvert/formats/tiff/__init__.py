@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Records, RecordSink, Report
+from nxconvert.format import (
+    Content,
+    Dissection,
+    Format,
+    Head,
+    Holds,
+    Location,
+    Option,
+    Policy,
+    Records,
+    RecordSink,
+    Report,
+)
 
 PROFILES = ("stack", "sequence", "imagej")
 COMPRESSIONS = ("none", "deflate", "zlib", "gzip", "lzw", "zstd", "packbits", "lzma")
@@ -49,6 +61,13 @@ def create(path: Any, report: Report, **options: Any) -> RecordSink:
     return made(path, report, **options)
 
 
+def taken_apart(content: Content) -> Dissection:
+    """Say how a TIFF file is made."""
+    from nxconvert.formats.tiff.dissect import dissect
+
+    return dissect(content)
+
+
 FORMAT = Format(
     name="tiff",
     title="TIFF images",
@@ -69,5 +88,6 @@ FORMAT = Format(
         Option("cast", "", "Type to store frames as, e.g. uint16; recorded, so that reading undoes it."),
         Option("range", "", "Values that --cast stretches over the type: LOW,HIGH or LOW%,HIGH%; default: all."),
     ),
+    dissect=taken_apart,
     spreads=lambda options: options.get("profile") == "sequence",
 )

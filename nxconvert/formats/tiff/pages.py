@@ -210,7 +210,7 @@ class Pixels:
         s = self.structure
         try:
             if self._tifffile is None:
-                self._tifffile = tifffile.TiffFile(s.path)
+                self._tifffile = tifffile.TiffFile(s.opened())
             self._tifffile.filehandle.seek(page.offset)
             other = tifffile.TiffPage(self._tifffile, 0)
             dtype, shaped, decode = other.dtype, tuple(other.shaped), other.decode

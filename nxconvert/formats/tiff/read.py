@@ -130,14 +130,10 @@ class TiffRecords(Records):
         if text.startswith("{"):
             found = memo.loads(text)
         elif text.startswith("ImageJ="):
-            found = memo.loads(_last_line(self._info(page)))
+            found = memo.loads(_last_line(_info(self.structure, page)))
         else:
             return None
         return found if found is not None and isinstance(found.get(private.KEY), dict) else None
-
-    def _info(self, page: Page) -> str:
-        parts = imagej_metadata(self.structure, page).get("info", [])
-        return parts[0].decode("utf-16-le" if self.structure.order == "<" else "utf-16-be", "replace") if parts else ""
 
     def frames(self, members: list[Member]) -> Frames:
         starts = np.array([start for _, _, start in members], np.int64)
@@ -181,40 +177,11 @@ class TiffRecords(Records):
         said = {"rgb": "rgb-image", "rgba": "rgba-image"}.get(layout.colour, "image")
         pages = [page for page, _, _ in members]
         fields = tag_fields(self.structure, pages, self.report)
-        fields += self._imagej(pages[0], frames.shape[0])
+        fields += imagej_fields(self.structure, pages[0], frames.shape[0])
         attrs = {"interpretation": said} if len(layout.item) == 2 or layout.colour else {}
         data = Field(FRAME, frames, True, role=Role.SIGNAL, guessed=True, attrs=attrs, source=f"{source}::{FRAME}")
         fields.append(data)
         return Record(self._key(members), {f.name: f for f in fields}, source=source)
-
-    def _imagej(self, page: Page, n: int) -> list[Field]:
-        """Return what ImageJ says of a stack: the size of a pixel, the slices' labels, the text of its Info."""
-        text = self.structure.text(page, DESCRIPTION)
-        if not text.startswith("ImageJ="):
-            return []
-        source = str(self.path)
-        fields: list[Field] = []
-        unit = re.search(r"^unit=(.*)$", text, re.MULTILINE)
-        if (
-            unit
-            and unit[1].strip() not in ("", "pixel", "inch")
-            and self.structure.number(page, RESOLUTION_UNIT, 1) == 1
-        ):
-            for axis, code in (("x", X_RESOLUTION), ("y", Y_RESOLUTION)):
-                tag = page.tags.get(code)
-                per_unit = self.structure.numbers(tag, "the resolution") if tag is not None else np.zeros(1)
-                if len(per_unit) == 1 and np.isfinite(per_unit[0]) and per_unit[0] > 0:
-                    units = {"units": _UNITS.get(unit[1].strip(), unit[1].strip())}
-                    size = np.float64(1 / per_unit[0])
-                    fields.append(Field(f"{axis}_pixel_size", Values(size), attrs=units, source=source))
-        order = "utf-16-le" if self.structure.order == "<" else "utf-16-be"
-        labels = [raw.decode(order, "replace") for raw in imagej_metadata(self.structure, page).get("labl", [])]
-        if len(labels) == n and not any("\0" in label for label in labels):
-            fields.append(Field("label", Values(labels), per_row=True, source=source))
-        info = self._info(page)
-        if info and "\0" not in info:
-            fields.append(Field("tiff/Info", Values(info), source=source))
-        return fields
 
     def _note_ome(self) -> None:
         """Say when OME metadata count on images that are in other files: those are never opened."""
@@ -246,3 +213,34 @@ def _ranges(names: list[str]) -> str:
         else:
             out.append([name])
     return ",".join("-".join(run) for run in out)
+
+
+def imagej_fields(structure: TiffStructure, page: Page, n: int) -> list[Field]:
+    """Return what ImageJ says of a stack of ``n`` images: the size of a pixel, the slices' labels, its Info."""
+    text = structure.text(page, DESCRIPTION)
+    if not text.startswith("ImageJ="):
+        return []
+    source = str(structure.path)
+    fields: list[Field] = []
+    unit = re.search(r"^unit=(.*)$", text, re.MULTILINE)
+    if unit and unit[1].strip() not in ("", "pixel", "inch") and structure.number(page, RESOLUTION_UNIT, 1) == 1:
+        for axis, code in (("x", X_RESOLUTION), ("y", Y_RESOLUTION)):
+            tag = page.tags.get(code)
+            per_unit = structure.numbers(tag, "the resolution") if tag is not None else np.zeros(1)
+            if len(per_unit) == 1 and np.isfinite(per_unit[0]) and per_unit[0] > 0:
+                units = {"units": _UNITS.get(unit[1].strip(), unit[1].strip())}
+                size = np.float64(1 / per_unit[0])
+                fields.append(Field(f"{axis}_pixel_size", Values(size), attrs=units, source=source))
+    order = "utf-16-le" if structure.order == "<" else "utf-16-be"
+    labels = [raw.decode(order, "replace") for raw in imagej_metadata(structure, page).get("labl", [])]
+    if len(labels) == n and not any("\0" in label for label in labels):
+        fields.append(Field("label", Values(labels), per_row=True, source=source))
+    info = _info(structure, page)
+    if info and "\0" not in info:
+        fields.append(Field("tiff/Info", Values(info), source=source))
+    return fields
+
+
+def _info(structure: TiffStructure, page: Page) -> str:
+    parts = imagej_metadata(structure, page).get("info", [])
+    return parts[0].decode("utf-16-le" if structure.order == "<" else "utf-16-be", "replace") if parts else ""

@@ -8,6 +8,7 @@ Facts: TIFF 6.0 (Adobe, 1992), the supplements 1 and 2, BigTIFF (libtiff.gitlab.
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from nxconvert.dissection import Content
 from nxconvert.errors import InputError
 
 ASCII, UNDEFINED = 2, 7
@@ -42,6 +44,8 @@ TYPES: dict[int, tuple[str, int]] = {
 }
 """Types of a tag's values: numpy type and bytes for one value."""
 
+_SINGLE = {1: "B", 3: "H", 4: "I"}
+"""How ``struct`` calls the types of most tags, of which one value always lies in the directory itself."""
 _DEEPEST = 8
 _TIP = "the file is damaged or was cut off; take another copy"
 
@@ -78,16 +82,44 @@ class Page:
     tags: dict[int, Tag] = field(repr=False)
 
 
+class ContentFile(io.RawIOBase):
+    """The bytes of a file that is not opened by its name, as an open file."""
+
+    def __init__(self, content: Content) -> None:
+        self._content, self._at = content, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._content.size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._content.view(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
 class TiffStructure:
     """An open TIFF file.
 
     Parameters
     ----------
-    path
-        The file.
+    source
+        The file, or its bytes.
 
     Attributes
     ----------
+    path
+        The file; of bytes, its name.
     order
         ``<`` or ``>``.
     size
@@ -101,12 +133,13 @@ class TiffStructure:
         When it is no TIFF, or a directory or a value is not where the file says.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: Path | Content) -> None:
+        self._content = source if isinstance(source, Content) else None
+        self.path = Path(source.name) if isinstance(source, Content) else source
         try:
-            self.file: BinaryIO = path.open("rb")
+            self.file: BinaryIO = ContentFile(source) if isinstance(source, Content) else source.open("rb")  # type: ignore[assignment]
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+            raise InputError(f"{source} cannot be read: {error.strerror}") from None
         self._lock = threading.Lock()
         try:
             self.size = self.file.seek(0, 2)
@@ -122,6 +155,10 @@ class TiffStructure:
         """Close the file."""
         self.file.close()
 
+    def opened(self) -> Any:
+        """Return what another library can open: the file's name, or the bytes as an open file."""
+        return self.path if self._content is None else ContentFile(self._content)
+
     def damaged(self, why: str) -> InputError:
         """Return the error of a damaged file."""
         return InputError(f"{self.path}: {why}", _TIP)
@@ -136,6 +173,8 @@ class TiffStructure:
         """
         if offset + size > self.size or offset < 0:
             raise self.damaged(f"{what} lies beyond the end of the file")
+        if self._content is not None:
+            return bytes(self._content.view(offset, size))
         with self._lock:
             self.file.seek(offset)
             data = self.file.read(size)
@@ -246,6 +285,8 @@ class TiffStructure:
         tag = page.tags.get(code)
         if tag is None or not tag.count:
             return default
+        if tag.count == 1 and tag.type in _SINGLE:
+            return int(struct.unpack_from(self.order + _SINGLE[tag.type], tag.raw)[0])
         what = f"tag {code} of page {page.name}"
         values = self.numbers(tag, what)
         if values.dtype.kind not in "iu":

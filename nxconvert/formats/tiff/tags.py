@@ -24,7 +24,7 @@ PACKED_BITS, PHOTOMETRIC = 258, 262
 OWN = frozenset({DESCRIPTION, SOFTWARE, DATE_TIME, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 254})
 """Tags that the writer makes of other fields, so that they are not read back as fields of their own."""
 
-_STRUCTURE = frozenset(
+STRUCTURE = frozenset(
     {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 288, 289, 317, 322, 323, 324, 325, 330, 332, 339, 347}
     | {512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 266, 292, 293, 297, 32997, 32998, EXIF, GPS}
     | {IMAGEJ_COUNTS, 338}
@@ -122,7 +122,7 @@ def tag_fields(
         Codes that are not wanted.
     """
     tables: list[Mapping[int, Tag]] = [p.tags for p in pages]
-    fields = _fields_of(structure, tables, "", report, _STRUCTURE | skip)
+    fields = _fields_of(structure, tables, "", report, STRUCTURE | skip)
     for code, group in ((EXIF, "Exif"), (GPS, "GPS")):
         found = [structure.number(p, code, 0) for p in pages]
         if any(found):
