@@ -40,6 +40,8 @@ class Key:
         What holds all values: integers, floats or text.
     count
         How many headers had it.
+    longest
+        Bytes of the longest value as text.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Key:
     same: bool
     kind: int
     count: int = 0
+    longest: int = 0
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -64,7 +67,6 @@ class Keys:
     def __init__(self) -> None:
         self.known: dict[str, Key] = {}
         self.headers = 0
-        self._units_differ: set[str] = set()
 
     def add(self, header: Iterable[Entry]) -> None:
         """Learn from one header."""
@@ -72,13 +74,14 @@ class Keys:
         for name, value, unit in named(header):
             key = self.known.get(name)
             if key is None:
-                self.known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1)
+                self.known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1, _length(value))
                 continue
             key.count += 1
             if value != key.first or type(value) is not type(key.first):
                 key.same = False
                 if key.kind != _TEXTS:
                     key.kind = max(key.kind, _kind(value))
+                key.longest = max(key.longest, _length(value))
             if unit != key.unit:
                 key.unit = ""
 
@@ -190,7 +193,11 @@ def _kind(value: str | float) -> int:
     return _FLOATS
 
 
-def _of_kind(value: str | int | float, kind: int) -> Any:
+def _length(value: str | float) -> int:
+    return len(value) if isinstance(value, str) and value.isascii() else len(str(value).encode("utf-8", "replace"))
+
+
+def _of_kind(value: str | float, kind: int) -> Any:
     return str(value) if kind == _TEXTS else float(value) if kind == _FLOATS else int(value)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nxconvert.errors import MappingError
-from nxconvert.mapping.model import Mapping, MappingFile, Rule, RuleFile
+from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile
 from nxconvert.mapping.steps import Kind, NamePattern, Step, StepError, parse
 
 MAX_SIZE = 1 << 20
@@ -73,7 +73,8 @@ def compile_text(text: str, where: str, *, checked: bool = False) -> Mapping:
     """
     data, positions = _yaml(text, where)
     if checked:
-        spec = MappingFile(**{**data, "rules": [RuleFile(**r) for r in data["rules"]]})
+        pairs = [PairFile(**pair) for pair in data.get("pairs", ())]
+        spec = MappingFile(**{**data, "rules": [RuleFile(**r) for r in data["rules"]], "pairs": pairs})
     else:
         spec = _validate(data, positions, where)
     return _compile(spec, positions, where)
@@ -175,6 +176,8 @@ def _known_keys(data: Any, positions: dict[tuple[Any, ...], _Position], where: s
     places = [((), data, MappingFile)]
     if isinstance(rules, list):
         places += [(("rules", i), r, RuleFile) for i, r in enumerate(rules) if isinstance(r, dict)]  # type: ignore[misc]
+    if isinstance(pairs := data.get("pairs"), list):
+        places += [(("pairs", i), r, PairFile) for i, r in enumerate(pairs) if isinstance(r, dict)]  # type: ignore[misc]
     for path, keys, kind in places:
         known = list(kind.__dataclass_fields__)
         for key in keys:
@@ -228,7 +231,13 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
         _merged(under, path(spec.complete, "complete")) if spec.complete else (),
         tuple(rules),
         where,
+        spec.series,
+        tuple(spec.pairs),
     )
+    for i, pair in enumerate(spec.pairs):
+        if "{name}" not in pair.field:
+            message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
+            raise _error(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
     _check_ties(mapping)
     if mapping.key and not mapping.prefix:
         raise _error(where, positions.get(("record",), (1, 1)), "no rule binds the whole key " + ", ".join(mapping.key))

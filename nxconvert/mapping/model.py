@@ -59,6 +59,27 @@ class RuleFile:
 
 
 @dataclass(frozen=True)
+class PairFile:
+    """Two keys of a header that hold names and their values, word by word, as ``motor_mne`` and ``motor_pos``.
+
+    Attributes
+    ----------
+    names
+        The key that holds the names.
+    values
+        The key that holds the values.
+    field
+        Name of the field of each, with ``{name}``.
+    """
+
+    __pydantic_config__ = _KNOWN_KEYS
+
+    names: str
+    values: str
+    field: str
+
+
+@dataclass(frozen=True)
 class MappingFile:
     """A mapping as it stands in a file.
 
@@ -78,6 +99,11 @@ class MappingFile:
         Path that all relative paths of the rules stand under.
     complete
         Path whose presence marks a finished record.
+    series
+        For series of image files: patterns of file names by role, such as dark and flat; the first that matches
+        counts. A pattern with a slash is matched against folder and name.
+    pairs
+        For series of image files: keys of the headers that hold names and values.
     rules
         The rules; their order is the order of the fields.
     """
@@ -92,6 +118,8 @@ class MappingFile:
     when: list[str] = dataclasses.field(default_factory=list)
     under: str = ""
     complete: str = ""
+    series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    pairs: list[PairFile] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -158,6 +186,8 @@ class Mapping:
         Path of what marks a finished record, or empty.
     where
         The file it came from.
+    series, pairs
+        As in the file.
     """
 
     name: str
@@ -167,6 +197,8 @@ class Mapping:
     complete: tuple[Step, ...]
     rules: tuple[Rule, ...]
     where: str
+    series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    pairs: tuple[PairFile, ...] = ()
 
     @cached_property
     def prefix(self) -> tuple[Step, ...]:

@@ -39,7 +39,7 @@ def creation(node: Dataset, compression: str, chunks: Any) -> h5p.PropDCID | Non
     plist = h5p.create(h5p.DATASET_CREATE)
     plist.set_chunk(_chunk(node, chunks))
     if compress:
-        _add_filter(plist, compression)
+        add_filter(plist, compression)
     return plist
 
 
@@ -56,7 +56,14 @@ def _chunk(node: Dataset, chunks: Any) -> tuple[int, ...]:
     return (min(rows, shape[0]), *(max(1, n) for n in shape[1:]))
 
 
-def _add_filter(plist: h5p.PropDCID, compression: str) -> None:
+def add_filter(plist: h5p.PropDCID, compression: str) -> None:
+    """Add the filters of a name of ``COMPRESSIONS`` to the properties of a dataset.
+
+    Raises
+    ------
+    UsageError
+        When the package that has the filter is not installed.
+    """
     if compression == "gzip":
         plist.set_shuffle()
         plist.set_deflate(4)

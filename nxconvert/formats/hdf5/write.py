@@ -31,7 +31,7 @@ _SCALAR = h5s.create(h5s.SCALAR)
 
 
 class H5Sink(TreeSink):
-    """A new HDF5 file, readable by HDF5 1.10 and later."""
+    """A new HDF5 file, readable by HDF5 1.10 and later, or with ``adding`` one that is added to."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class H5Sink(TreeSink):
         compression: str = "keep",
         chunks: Any = None,
         links: str = "auto",
+        adding: bool = False,
     ) -> None:
         self.path, self.report, self.links = path, report, links
         self.compression = None if compression == "keep" else compression
@@ -49,7 +50,10 @@ class H5Sink(TreeSink):
         fcpl = h5p.create(h5p.FILE_CREATE)
         fcpl.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
         try:
-            self.id = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=fcpl, fapl=fapl)
+            if adding:
+                self.id = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=fapl)
+            else:
+                self.id = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=fcpl, fapl=fapl)
         except OSError as error:
             raise OutputError(f"{path} cannot be created: {error}") from None
         self._lcpl = h5p.create(h5p.LINK_CREATE)

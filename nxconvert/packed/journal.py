@@ -1,0 +1,85 @@
+"""The journal of a run that packs: what is safely on the disk, so that a run that was killed can be gone on with.
+
+It lies beside the unfinished file. Each line is JSON with its own digest; a line that is torn ends the journal. The first
+line says what was to be packed, and how; a run that is to do anything else does not take it up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import xxhash
+
+
+class Journal:
+    """A journal that is being written; a context manager.
+
+    Parameters
+    ----------
+    path
+        Where; a file that is there is replaced.
+    plan
+        What is to be packed, and how, as plain data.
+    """
+
+    def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
+        self.path = path
+        self._file = path.open("wb", buffering=0)
+        self.mark(plan)
+
+    def mark(self, entry: Mapping[str, Any]) -> None:
+        """Add a line, and wait until it is on the disk."""
+        text = json.dumps(entry, separators=(",", ":")).encode()
+        self._file.write(text + b" " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close it; it stays where it is."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a journal, as far as they are whole."""
+    with path.open("rb") as file:
+        for line in file:
+            text, _, digest = line.rstrip(b"\n").rpartition(b" ")
+            if not line.endswith(b"\n") or xxhash.xxh3_64_hexdigest(text).encode() != digest:
+                return
+            entry = json.loads(text)
+            assert isinstance(entry, dict)
+            yield entry
+
+
+def names(out: Path, generation: int) -> tuple[Path, Path]:
+    """Return the names of the unfinished file and of its journal."""
+    return (
+        out.with_name(f".{out.name}.{generation}.packing"),
+        out.with_name(f".{out.name}.{generation}.journal"),
+    )
+
+
+def left(out: Path) -> list[int]:
+    """Return the generations that earlier runs left beside an output, the latest first."""
+    if not out.parent.is_dir():
+        return []
+    sign = re.compile(re.escape(f".{out.name}.") + r"(\d+)\.(?:packing|journal)")
+    found = {int(m[1]) for p in out.parent.iterdir() if (m := sign.fullmatch(p.name))}
+    return sorted(found, reverse=True)
+
+
+def remove(out: Path, generation: int) -> None:
+    """Remove what a run left."""
+    for path in names(out, generation):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,490 @@
+"""Series: files of images, one or a few frames in each, as records of frames.
+
+The names say which files belong together: those of one folder whose names differ by a number. The last number that
+varies is the index; the others tell one series from another. All names, sizes and headers are looked at before any
+frame is: nothing is inferred from the first file alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nxconvert import registry
+from nxconvert.dissection import Dissection, Entry, FileContent
+from nxconvert.errors import InputError, UsageError
+from nxconvert.format import Content, Format, Head
+from nxconvert.headers import Keys, unfolded
+from nxconvert.naming import natural
+
+HEAD = 4096
+"""Bytes by which a file's format is recognised."""
+
+_NUMBERS = re.compile(r"(\d+)")
+_PRINTF = re.compile(r"%0?(\d*)d")
+_BRACES = re.compile(r"\{index(?::0?(\d+)d)?\}")
+
+
+@dataclass(slots=True)
+class File:
+    """A file of a series, or one that lies beside it.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    name
+        Its path below the folder that is packed, with slashes.
+    size, mtime
+        Bytes, and nanoseconds since 1970.
+    format
+        The name of its format when it is read as images, or an empty string.
+    frames
+        How many frames it has.
+    """
+
+    path: str
+    name: str
+    size: int
+    mtime: int
+    format: str = ""
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a file of a series.
+
+    Attributes
+    ----------
+    file
+        Its name.
+    what
+        What is wrong with it.
+    """
+
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
+
+
+@dataclass
+class FrameRecord:
+    """The frames of one series, role, shape and dtype.
+
+    Attributes
+    ----------
+    series
+        The names of its files, with ``{index}`` for the number.
+    role
+        ``projection``, ``dark``, ``flat``...
+    shape, dtype
+        Of one frame, as stored.
+    entry
+        The name of its NXentry.
+    files, frames, numbers
+        For each row: the file, the frame's number in the file, and the index that the file's name says (-1: none).
+    damaged
+        Rows whose frame could not be read.
+    keys
+        What is known of the headers.
+    """
+
+    series: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    entry: str = ""
+    files: array[int] = field(default_factory=lambda: array("q"))
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    damaged: set[int] = field(default_factory=set)
+    keys: Keys = field(default_factory=Keys)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one frame."""
+        size = self.dtype.itemsize
+        for n in self.shape:
+            size *= n
+        return size
+
+    def add(self, file: int, frame: int, number: int) -> int:
+        """Add a row; return its number."""
+        self.files.append(file)
+        self.frames.append(frame)
+        self.numbers.append(number)
+        return len(self.files) - 1
+
+    def missing(self) -> list[int]:
+        """Return the indices that the names of the files leave out."""
+        there = sorted(set(self.numbers) - {-1})
+        return [n for a, b in pairwise(there) for n in range(a + 1, b)] if len(there) > 1 else []
+
+
+@dataclass
+class Catalogue:
+    """What is to be packed.
+
+    Attributes
+    ----------
+    files
+        All files, in natural order.
+    records
+        The records of their frames.
+    rows
+        For each frame of all files, file after file: its record and row; record -1 is none.
+    starts
+        For each file the position of its first frame in ``rows``, and one more at the end.
+    problems
+        What is wrong.
+    """
+
+    files: list[File]
+    records: list[FrameRecord] = field(default_factory=list)
+    record_of: array[int] = field(default_factory=lambda: array("i"))
+    row_of: array[int] = field(default_factory=lambda: array("q"))
+    starts: array[int] = field(default_factory=lambda: array("q", [0]))
+    problems: list[Problem] = field(default_factory=list)
+
+    def rows(self, file: int) -> list[tuple[int, int]]:
+        """Return record and row of each frame of a file."""
+        span = range(self.starts[file], self.starts[file + 1])
+        return [(self.record_of[i], self.row_of[i]) for i in span]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How names and headers are understood; a mapping states it.
+
+    Attributes
+    ----------
+    roles
+        Patterns of names by role; the first that matches counts. A pattern with a slash is matched against the path.
+    pairs
+        See ``headers.unfolded``.
+    """
+
+    roles: Mapping[str, Sequence[str]]
+    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def role(self, name: str) -> str:
+        """Return the role of a file."""
+        base = name.rpartition("/")[2]
+        for role, patterns in self.roles.items():
+            for pattern in patterns:
+                if fnmatchcase(name if "/" in pattern else base, pattern) or fnmatchcase(name, f"*/{pattern}"):
+                    return role
+        return "projection"
+
+
+def listed(
+    places: Sequence[str], begin: int | None = None, end: int | None = None, without: Iterable[Path] = ()
+) -> list[File]:
+    """List the files that arguments name, in natural order.
+
+    Parameters
+    ----------
+    places
+        Folders (with all that is below), globs, files, and patterns with ``%04d`` or ``{index:04d}``.
+    begin, end
+        First and last number of a pattern.
+    without
+        Files that are not meant: what this very run writes.
+
+    Raises
+    ------
+    InputError
+        When there is nothing, or two files have one name.
+    UsageError
+        When numbers are given and no pattern is.
+    """
+    left_out = {os.path.realpath(p) for p in without}
+    found: dict[str, str] = {}
+    for place in places:
+        for name, path in _found(place, begin, end):
+            if os.path.realpath(path) in left_out:
+                continue
+            if found.setdefault(name, path) != path:
+                raise InputError(f"{path} and {found[name]} would both be {name}", "pack their common folder")
+    files = []
+    for name in sorted(found, key=natural):
+        status = os.stat(found[name])
+        files.append(File(found[name], name, status.st_size, status.st_mtime_ns))
+    if not files:
+        raise InputError(f"{' '.join(places)}: no file is there")
+    return files
+
+
+def _found(place: str, begin: int | None, end: int | None) -> Iterator[tuple[str, str]]:
+    """Yield the name and path of each file that an argument names."""
+    if os.path.isdir(place):
+        if begin is not None or end is not None:
+            raise UsageError("--begin and --end need a pattern", "write e.g. 'scan_%04d.edf' or 'scan_{index:04d}.edf'")
+        for folder, folders, names in os.walk(place):
+            folders.sort()
+            below = os.path.relpath(folder, place)
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.isfile(path):
+                    yield (name if below == "." else f"{Path(below).as_posix()}/{name}"), path
+        return
+    pattern = _numbered(place)
+    if pattern is not None:
+        folder = os.path.dirname(place) or "."
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            match = pattern.fullmatch(name)
+            if match and (begin is None or int(match[1]) >= begin) and (end is None or int(match[1]) <= end):
+                yield name, os.path.join(os.path.dirname(place), name)
+        return
+    if os.path.isfile(place):
+        yield os.path.basename(place), place
+        return
+    if any(c in place for c in "*?["):
+        import glob
+
+        paths = [p for p in glob.glob(place, recursive=True) if os.path.isfile(p)]
+        if paths:
+            common = os.path.commonpath([os.path.dirname(p) for p in paths]) if len(paths) > 1 else ""
+            for path in paths:
+                yield (Path(os.path.relpath(path, common)).as_posix() if common else os.path.basename(path)), path
+            return
+    raise InputError(f"there is no file or folder {place}")
+
+
+def _numbered(place: str) -> re.Pattern[str] | None:
+    """Return the expression of a pattern of names with one number, or None when it is none."""
+    base = os.path.basename(place)
+    for sign in (_PRINTF, _BRACES):
+        found = sign.search(base)
+        if found and not os.path.exists(place):
+            digits = r"(\d{%s,})" % (found[1] or "1")  # noqa: UP031 - braces
+            return re.compile(re.escape(base[: found.start()]) + digits + re.escape(base[found.end() :]))
+    return None
+
+
+def catalogued(files: list[File], layout: Layout, on_problem: str = "error") -> Catalogue:
+    """Look at all names and headers, and say which frame goes where.
+
+    Parameters
+    ----------
+    files
+        In natural order.
+    layout
+        How names and headers are understood.
+    on_problem
+        ``fill`` gives a frame that cannot be read a row all the same; ``skip`` and ``error`` do not.
+    """
+    catalogue = Catalogue(files)
+    builder = _Builder(catalogue, layout, on_problem)
+    named = grouped([f.name for f in files])
+    for number, file in enumerate(files):
+        builder.add(number, file, *named[number])
+    builder.finish()
+    return catalogue
+
+
+class _Builder:
+    """Builds a catalogue, file by file."""
+
+    def __init__(self, catalogue: Catalogue, layout: Layout, on_problem: str) -> None:
+        self.catalogue, self.layout, self.fills = catalogue, layout, on_problem == "fill"
+        self.records: dict[Any, FrameRecord] = {}
+        self.seen: dict[tuple[str, int], str] = {}
+        self.series: dict[str, list[FrameRecord]] = {}
+        self.unread: list[tuple[int, str, int]] = []
+        self.found: list[list[tuple[FrameRecord, int]]] = []
+        self.recognise = Recogniser()
+
+    def add(self, number: int, file: File, series: str, index: int) -> None:
+        """Look at one file's header."""
+        rows: list[tuple[FrameRecord, int]] = []
+        self.found.append(rows)
+        try:
+            with FileContent(file.path) as content:
+                format = self.recognise(content, file.name)
+                if format is None:
+                    return
+                assert format.dissect is not None
+                found = format.dissect(content)
+        except InputError as error:
+            self._problem(number, file, series, index, error.message.removeprefix(file.path).lstrip(": "))
+            return
+        if index >= 0 and (first := self.seen.setdefault((series, index), file.name)) != file.name:
+            self._problem(number, file, series, index, f"has the same number as {first}")
+            return
+        file.format, file.frames = format.name, len(found.frames)
+        role = self.layout.role(file.name)
+        for n, frame in enumerate(found.frames):
+            key = (series, role, frame.shape, frame.dtype.str)
+            record = self.records.get(key)
+            if record is None:
+                record = self.records[key] = FrameRecord(series, role, frame.shape, frame.dtype)
+                self.series.setdefault(series, []).append(record)
+            rows.append((record, record.add(number, n, index)))
+            record.keys.add(entries(found, n, self.layout))
+
+    def _problem(self, number: int, file: File, series: str, index: int, what: str) -> None:
+        self.catalogue.problems.append(Problem(file.name, what))
+        self.unread.append((number, series, index))
+
+    def finish(self) -> None:
+        """Find odd frames, name the entries and number the rows."""
+        self._odd()
+        kept = [r for r in self.records.values() if len(r)]
+        _name_entries(kept)
+        numbers = {id(r): i for i, r in enumerate(kept)}
+        c = self.catalogue
+        c.records = kept
+        if self.fills:
+            self._fill()
+        for rows in self.found:
+            for record, row in rows:
+                c.record_of.append(numbers.get(id(record), -1))
+                c.row_of.append(row)
+            c.starts.append(len(c.record_of))
+
+    def _odd(self) -> None:
+        """Take out a frame that alone in its series has its shape."""
+        for records in self.series.values():
+            by_role: dict[str, list[FrameRecord]] = {}
+            for record in records:
+                by_role.setdefault(record.role, []).append(record)
+            for alike in by_role.values():
+                alone = [r for r in alike if len(r) == 1]
+                others = [r for r in alike if len(r) > 1]
+                if not others:
+                    continue
+                for record in alone:
+                    number = record.files[0]
+                    file = self.catalogue.files[number]
+                    what = f"its frame is {_shape(record)}, those of the series are {_shape(others[0])}"
+                    self.catalogue.problems.append(Problem(file.name, what))
+                    self.unread.append((number, record.series, record.numbers[0]))
+                    del record.files[:], record.frames[:], record.numbers[:]
+
+    def _fill(self) -> None:
+        """Give rows to the files that cannot be read, where it is clear in which record."""
+        for number, series, index in self.unread:
+            records = [r for r in self.series.get(series, ()) if len(r)]
+            if len(records) != 1:
+                continue
+            record = records[0]
+            at = next((i for i, f in enumerate(record.files) if f > number), len(record))
+            for values, value in ((record.files, number), (record.frames, -1), (record.numbers, index)):
+                values.insert(at, value)
+            record.damaged = {row + (row >= at) for row in record.damaged} | {at}
+            for rows in self.found[number + 1 :]:
+                rows[:] = [(r, row + (r is record)) for r, row in rows]
+
+
+def entries(found: Dissection, frame: int, layout: Layout) -> list[Entry]:
+    """Return what a file says of one of its frames."""
+    both = [*found.header, *found.frames[frame].header] if found.header else found.frames[frame].header
+    if layout.pairs and any(entry.key in layout.pairs for entry in both):
+        return list(unfolded(both, layout.pairs))
+    return list(both)
+
+
+class Recogniser:
+    """Finds the formats of files that are images, by content; a file's extension says where to look first."""
+
+    def __init__(self) -> None:
+        self._formats = [f for f in registry.formats().values() if f.dissect is not None]
+        self._last: dict[str, Format] = {}
+
+    def __call__(self, content: Content, name: str) -> Format | None:
+        """Return the format of a file, or None when it is no image.
+
+        Raises
+        ------
+        InputError
+            When its name says that it is one, but its content does not.
+        """
+        head = Head(Path(content.name), bytes(content.view(0, HEAD)))
+        extension = os.path.splitext(name)[1].lower()
+        last = self._last.get(extension)
+        if last is not None and last.sniff(head) == 2:
+            return last
+        levels = [(f.sniff(head), f) for f in self._formats]
+        best = max((level for level, _ in levels), default=0)
+        claims = [f for level, f in levels if level == best and level]
+        named = [f for f in claims if extension in f.extensions] or claims
+        if named:
+            self._last[extension] = named[0]
+            return named[0]
+        meant = [f for f in self._formats if extension in f.extensions]
+        if meant:
+            what = "is empty" if not content.size else f"is no {meant[0].title.split(' (')[0]}"
+            raise InputError(f"{what}, as its name says")
+        return None
+
+
+def grouped(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Say for each name which series it is of and which index it has there; -1 when it has none.
+
+    Parameters
+    ----------
+    names
+        Paths with slashes.
+    """
+    out: list[tuple[str, int]] = [(name, -1) for name in names]
+    alike: dict[tuple[str, ...], list[int]] = {}
+    parts: list[list[str]] = []
+    for i, name in enumerate(names):
+        folder, _, base = name.rpartition("/")
+        words = _NUMBERS.split(base)
+        parts.append(words)
+        alike.setdefault((folder, *words[::2]), []).append(i)
+    for (folder, *texts), members in alike.items():
+        slot = _index_slot([parts[i] for i in members], texts)
+        if slot is None:
+            continue
+        for i in members:
+            words = [*parts[i]]
+            number, words[slot] = int(words[slot]), "{index}"
+            out[i] = ("/".join(filter(None, (folder, "".join(words)))), number)
+    return out
+
+
+def _index_slot(members: Sequence[Sequence[str]], texts: Sequence[str]) -> int | None:
+    """Return which part of the names is the index: the last number that varies and is no word's beginning (8bit)."""
+    for slot in range(len(members[0]) - 2, 0, -2):
+        if texts[slot // 2 + 1][:1].isalpha():
+            continue
+        if len(members) > 1 and len({words[slot] for words in members}) > 1:
+            return slot
+    return None
+
+
+def _name_entries(records: list[FrameRecord]) -> None:
+    """Name the main record's entry ``entry``, and the others by their roles."""
+    if not records:
+        return
+    main = max(records, key=lambda r: (r.role == "projection", len(r)))
+    count: dict[str, int] = {"projection": 1} if main.role == "projection" else {}
+    for record in records:
+        if record is main:
+            record.entry = "entry"
+            continue
+        n = count[record.role] = count.get(record.role, 0) + 1
+        role = re.sub(r"\W", "_", record.role)
+        record.entry = f"entry_{role}" if n == 1 else f"entry_{role}_{n}"
+
+
+def _shape(record: FrameRecord) -> str:
+    return f"{' x '.join(map(str, record.shape))} {record.dtype.name}"
