@@ -22,6 +22,7 @@ _HOMES = {
     "lzw": ("nxconvert.formats.tiff.encoders", "Lzw"),
     "packbits": ("nxconvert.formats.tiff.encoders", "PackBits"),
     "deflate": ("nxconvert.formats.tiff.encoders", "Deflate"),
+    "bits": ("nxconvert.formats.tiff.encoders", "Bits"),
 }
 
 

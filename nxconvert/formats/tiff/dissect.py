@@ -10,7 +10,6 @@ piece's bytes are such a chunk of the frame's dtype, byte order included, as the
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 from collections.abc import Iterator
@@ -25,8 +24,9 @@ from nxconvert.encoders import RAW
 from nxconvert.formats.tiff import tags as t
 from nxconvert.formats.tiff.structure import ASCII, EXIF, GPS, TYPES, Page, Tag, TiffStructure, decoded
 
+_BITS = "bits"
 _ENCODERS = {1: RAW, 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits"}
-_MOST = {RAW: 1, "lzw": 4096, "deflate": 1100, "packbits": 128}
+_MOST = {RAW: 1, _BITS: 1, "lzw": 4096, "deflate": 1100, "packbits": 128}
 """How many bytes one can become at most."""
 
 _KINDS = {1: "u", 2: "i", 3: "f", 6: "c"}
@@ -56,6 +56,8 @@ class _Image(NamedTuple):
         Whether the pieces are tiles, else strips.
     rows, columns
         Size of a piece.
+    line
+        Bytes of one of its rows, before they are compressed.
     """
 
     shape: tuple[int, ...]
@@ -67,6 +69,7 @@ class _Image(NamedTuple):
     tiled: bool
     rows: int
     columns: int
+    line: int
 
 
 def dissect(content: Content) -> Dissection:
@@ -114,15 +117,16 @@ def _image(structure: TiffStructure, page: Page) -> _Image | None:
     width, length, samples = number(page, 256, 0), number(page, 257, 0), number(page, 277, 1)
     if width < 1 or length < 1 or samples < 1:
         raise structure.damaged(f"page {page.name} has no pixels ({length} x {width}, {samples} samples)")
-    dtype = _dtype(structure, page)
+    dtype, bits = _dtype(structure, page)
     encoder = _ENCODERS.get(number(page, 259, 1))
     photometric, predictor = number(page, 262, 1), number(page, 317, 1)
     if dtype is None or encoder is None or photometric == _YCBCR or number(page, 32997, 1) != 1:
         return None
-    if number(page, 266, 1) != 1 or predictor not in _predictors(encoder, dtype.kind):
+    if number(page, 266, 1) != 1 or predictor not in _predictors(encoder, dtype.kind) or (bits and encoder != RAW):
         return None
     planes = samples if samples > 1 and number(page, 284, 1) == 2 else 1
     shape: tuple[int, ...] = (length, width)
+    parameters: tuple[int | str, ...]
     axis = 1
     if samples > 1:
         colour = photometric == _RGB and samples in (3, 4)
@@ -136,18 +140,25 @@ def _image(structure: TiffStructure, page: Page) -> _Image | None:
         raise structure.damaged(f"page {page.name} has {'tiles' if tiled else 'strips'} without size")
     if tiled and (length % rows or width % columns):
         return None
-    parameters: tuple[int | str, ...] = () if encoder == RAW else (predictor, axis)
-    return _Image(shape, dtype, encoder, parameters, planes, axis, tiled, rows, columns)
+    line = columns * (samples if planes == 1 else 1) * (bits or dtype.itemsize * 8)
+    if bits:
+        encoder, parameters = _BITS, (bits, axis)
+    else:
+        parameters = () if encoder == RAW else (predictor, axis)
+    return _Image(shape, dtype, encoder, parameters, planes, axis, tiled, rows, columns, (line + 7) // 8)
 
 
-def _dtype(structure: TiffStructure, page: Page) -> np.dtype[Any] | None:
+def _dtype(structure: TiffStructure, page: Page) -> tuple[np.dtype[Any] | None, int]:
+    """Return the type of a frame and, when its numbers are no whole bytes, their bits, else 0."""
     bits, formats = set(structure.list_of(page, 258)) or {1}, set(structure.list_of(page, 339)) or {1}
     if len(bits) > 1 or len(formats) > 1:
-        return None
+        return None, 0
     kind, n = _KINDS.get(formats.pop(), ""), bits.pop()
+    if kind == "u" and 0 < n < 16 and n != 8:
+        return np.dtype(bool if n == 1 else np.uint8 if n < 8 else np.uint16), n
     if n % 8 or n // 8 not in _SIZES.get(kind, ()):
-        return None
-    return np.dtype(f"{structure.order}{kind}{n // 8}")
+        return None, 0
+    return np.dtype(f"{structure.order}{kind}{n // 8}"), 0
 
 
 def _predictors(encoder: str, kind: str) -> tuple[int, ...]:
@@ -161,48 +172,42 @@ def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> 
     boxes = list(_boxes(image))
     where, sizes = (324, 325) if 324 in page.tags else (273, 279)
     offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
-    unit = image.dtype.itemsize
-    if image.encoder == RAW and len(boxes) == len(offsets) == 1 and not counts:
-        counts = (math.prod(image.shape) * unit,)
+    plain = image.encoder in (RAW, _BITS)
+    if plain and len(boxes) == len(offsets) == 1 and not counts:
+        counts = (image.rows * image.line,)
     if min(len(offsets), len(counts)) < len(boxes):
         raise structure.damaged(f"page {page.name} has {min(len(offsets), len(counts))} pieces of {len(boxes)}")
-    end = structure.size
+    most, end = _MOST[image.encoder], structure.size
     pieces = []
-    for box, offset, count in zip(boxes, offsets, counts, strict=False):
+    for (rows, box), offset, count in zip(boxes, offsets, counts, strict=False):
         if offset < 1 or count < 1:
             raise structure.damaged(f"page {page.name} has pieces that are missing")
         if offset + count > end:
             raise structure.damaged(f"the pixels of page {page.name} lie beyond the end of the file")
-        need = math.prod([b - a for a, b in box]) * unit
-        if count * _MOST[image.encoder] < need:
-            if image.encoder == RAW and sum(counts) >= math.prod(image.shape) * unit:
+        need = rows * image.line
+        if count * most < need:
+            if plain and sum(counts) >= sum(n for n, _ in boxes) * image.line:
                 return None
             raise structure.damaged(f"page {page.name} has {count:,} bytes, too few for its size")
-        size = need if image.encoder == RAW else count
-        pieces.append(Piece(offset, size, frame, box, image.encoder, image.parameters))
+        pieces.append(Piece(offset, need if plain else count, frame, box, image.encoder, image.parameters))
     if len(pieces) == 1:
         return [replace(pieces[0], box=None)]
-    if image.encoder == RAW and not image.tiled and (image.planes == 1 or image.axis == 1):
-        return _joined(pieces, image)
-    return pieces
+    return _joined(pieces, image) if plain and not image.tiled and (image.planes == 1 or image.axis == 1) else pieces
 
 
-def _boxes(image: _Image) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Yield the box of each strip or tile, in order."""
+def _boxes(image: _Image) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
+    """Yield how many rows each strip or tile has, and its box, in order."""
     first = image.planes > 1 and image.axis == 1
     length, width = image.shape[1:] if first else image.shape[:2]
-    last = (0, image.shape[2]) if len(image.shape) == 3 and not first else None
     for plane in range(image.planes):
+        before = ((plane, plane + 1),) if first else ()
+        after: tuple[tuple[int, int], ...] = ()
+        if len(image.shape) == 3 and not first:
+            after = ((0, image.shape[2]),) if image.planes == 1 else ((plane, plane + 1),)
         for y in range(0, length, image.rows):
-            rows = (y, min(y + image.rows, length))
+            stop = min(y + image.rows, length)
             for x in range(0, width, image.columns):
-                inner = (rows, (x, x + image.columns))
-                if first:
-                    yield ((plane, plane + 1), *inner)
-                elif last is None:
-                    yield inner
-                else:
-                    yield (*inner, last if image.planes == 1 else (plane, plane + 1))
+                yield stop - y, (*before, (y, stop), (x, x + image.columns), *after)
 
 
 def _joined(pieces: list[Piece], image: _Image) -> list[Piece]:

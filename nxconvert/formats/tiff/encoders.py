@@ -1,9 +1,11 @@
-"""The compressions of TIFF strips that can be encoded again: LZW, PackBits and deflate, with their predictors.
+"""What strips and tiles of TIFF are encoded with and can be encoded with again: LZW, PackBits, deflate, packed bits.
 
-Their parameters begin with the predictor (1 none, 2 horizontal, 3 floating point) and the axis that it runs along,
-counted from the last. ``guess`` adds which encoder made the bytes.
+The parameters of the first three begin with the predictor (1 none, 2 horizontal, 3 floating point) and the axis that
+it runs along, counted from the last: 1, or 2 where the samples of a pixel are the last. ``guess`` adds the way in
+which the bytes were made. When the parameters that it gets have one, as those of the piece before, it tries that first.
 
-Facts: TIFF 6.0, sections 9, 13 and 14; Adobe's technical note 3 on the floating point predictor; RFC 1950 and 1951.
+Facts: TIFF 6.0, sections 9, 13 and 14; Adobe's technical note 3 on the floating point predictor; RFC 1950 and 1951;
+when libtiff clears its table and how it joins runs: tif_lzw.c and tif_packbits.c.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ from typing import Any
 import numpy as np
 
 from nxconvert.encoders import Encoder, Parameters, Values
+from nxconvert.formats.tiff.libtiff import lzw, packbits
 
 _NONE, _HORIZONTAL, _FLOAT = 1, 2, 3
+_LEVELS = {
+    0: {"zlib": (1,), "libdeflate": (1,), "zlib-ng": (1,)},
+    1: {"zlib": (5, 4, 3, 2), "libdeflate": (5, 4, 3, 2), "zlib-ng": (2, 3, 4, 5)},
+    2: {"zlib": (6,), "libdeflate": (6, 7), "zlib-ng": (6,)},
+    3: {"zlib": (9, 8, 7), "libdeflate": (9, 8, 12), "zlib-ng": (9, 7, 8)},
+}
+"""Levels of deflate by the class that the second byte of a stream states."""
 
 
 class _Packed(Encoder):
@@ -28,29 +38,35 @@ class _Packed(Encoder):
         n = math.prod(shape) * dtype.itemsize
         try:
             data = self.unpacked(raw, n)
-        except (RuntimeError, zlib.error) as error:  # what imagecodecs raises
+        except (RuntimeError, zlib.error) as error:  # what imagecodecs raises, and zlib
             raise ValueError(str(error)) from None
         if len(data) < n:
             raise ValueError(f"{len(data):,} bytes for {n:,}")
+        # what some writers put behind the last row is no part of the image
         return _restored(np.frombuffer(data, np.uint8, n), shape, dtype, parameters)
 
     def encode(self, values: Values, parameters: Parameters) -> Any:
-        return self.packed(_predicted(values, parameters), parameters[2:])
+        return self.packed(*_predicted(values, parameters), parameters[2:])
 
     def guess(self, raw: memoryview, values: Values, parameters: Parameters) -> Parameters | None:
-        data = _predicted(values, parameters)
-        for ways in self.ways(raw):
-            if memoryview(self.packed(data, ways)) == raw:
-                return (*parameters[:2], *ways)
+        data, row = _predicted(values, parameters)
+        likely = [parameters[2:]] if len(parameters) > 2 else []
+        for way in [*likely, *(w for w in self.ways(raw) if w not in likely)]:
+            if self.made(raw, data, row, way):
+                return (*parameters[:2], *way)
         return None
+
+    def made(self, raw: memoryview, data: memoryview, row: int, way: Parameters) -> bool:
+        """Tell whether some bytes were made in one of the ways."""
+        return bool(memoryview(self.packed(data, row, way)) == raw)
 
     @abstractmethod
     def unpacked(self, raw: memoryview, n: int) -> Any:
-        """Return the first ``n`` bytes that are encoded, or fewer."""
+        """Return the bytes that are encoded, at least the first ``n`` when there are as many."""
 
     @abstractmethod
-    def packed(self, data: Any, way: Parameters) -> Any:
-        """Return bytes encoded in one of the ways."""
+    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+        """Return bytes, of rows of some length, encoded in one of the ways."""
 
     @abstractmethod
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
@@ -58,92 +74,163 @@ class _Packed(Encoder):
 
 
 def _restored(data: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: np.dtype[Any], how: Parameters) -> Values:
-    if not how or how[0] == _NONE:
+    """Undo a predictor."""
+    if how[0] == _NONE:
         return data.view(dtype).reshape(shape)
-    import imagecodecs
-
-    axis = -int(how[1])
+    axis, native = -int(how[1]), dtype.newbyteorder("=")
     if how[0] == _FLOAT:
-        native = dtype.newbyteorder("=")
-        out: Values = imagecodecs.floatpred_decode(data.view(native).reshape(shape), axis=axis)
-        return out.astype(dtype)
-    steps = data.view(dtype).reshape(shape)
-    return np.add.accumulate(steps.astype(dtype.newbyteorder("=")), axis=axis, dtype=dtype.newbyteorder("=")).astype(
-        dtype, copy=False
-    )
+        import imagecodecs
+
+        made: Values = imagecodecs.floatpred_decode(data.view(native).reshape(shape), axis=axis)
+        return np.ascontiguousarray(made, dtype)
+    steps = data.view(dtype).reshape(shape).astype(native)
+    return np.cumsum(steps, axis=axis, dtype=native, out=steps).astype(dtype, copy=False)
 
 
-def _predicted(values: Values, how: Parameters) -> memoryview:
-    """Return the bytes that are packed."""
-    if not how or how[0] == _NONE:
-        return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    import imagecodecs
-
+def _predicted(values: Values, how: Parameters) -> tuple[memoryview, int]:
+    """Return the bytes that are compressed, and how many are a row."""
     axis = -int(how[1])
-    native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    row = values.nbytes // math.prod(values.shape[:axis])
+    stored = np.ascontiguousarray(values)
     if how[0] == _FLOAT:
-        made: Values = imagecodecs.floatpred_encode(native, axis=axis)
-        return np.ascontiguousarray(made).reshape(-1).view(np.uint8).data
-    steps = native.copy()
-    later: tuple[Any, ...] = (..., slice(1, None), *[slice(None)] * (-axis - 1))
-    before: tuple[Any, ...] = (..., slice(None, -1), *[slice(None)] * (-axis - 1))
-    np.subtract(native[later], native[before], out=steps[later])
-    return np.ascontiguousarray(steps, values.dtype).reshape(-1).view(np.uint8).data
+        import imagecodecs
+
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        stored = np.ascontiguousarray(imagecodecs.floatpred_encode(native, axis=axis))
+    elif how[0] == _HORIZONTAL:
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        rest = (slice(None),) * (-axis - 1)
+        steps = native.copy()
+        np.subtract(
+            native[(..., slice(1, None), *rest)],
+            native[(..., slice(-1), *rest)],
+            out=steps[(..., slice(1, None), *rest)],
+        )
+        stored = steps.astype(stored.dtype, copy=False)
+    return stored.reshape(-1).view(np.uint8).data, row
 
 
 class Deflate(_Packed):
-    """Streams of zlib; the ways are the library and its level."""
+    """Streams of zlib; a way is the library and its level."""
+
+    _FIRST = 2 << 20
+    """Of the data, so many bytes show whether a library that cannot work piece by piece made the stream."""
 
     def unpacked(self, raw: memoryview, n: int) -> Any:
         return zlib.decompressobj().decompress(raw, n)
 
-    def packed(self, data: Any, way: Parameters) -> Any:
+    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
         library, level = way
         if library == "zlib":
             return zlib.compress(data, int(level))
+        import imagecodecs
+
         if library == "libdeflate":
+            return imagecodecs.deflate_encode(data, int(level))
+        if library == "zlib-ng" and imagecodecs.ZLIBNG.available:
+            return imagecodecs.zlibng_encode(data, int(level))
+        raise ValueError(f"there is no library {library!r} here to make a deflate stream again")
+
+    def made(self, raw: memoryview, data: memoryview, row: int, way: Parameters) -> bool:
+        if way[0] == "zlib":
+            return _by_zlib(raw, data, int(way[1]))
+        if way[0] == "zlib-ng":
             import imagecodecs
 
-            return imagecodecs.deflate_encode(data, int(level))
-        raise ValueError(f"deflate of {library!r} is not known to this version of nxconvert")
+            if not imagecodecs.ZLIBNG.available:
+                return False
+        if len(data) > 2 * self._FIRST:
+            # the blocks before the last are those of the whole
+            first = memoryview(self.packed(data[: self._FIRST], row, way))
+            if first[2:66] != raw[2:66]:
+                return False
+        return super().made(raw, data, row, way)
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
-        # the stream's header says which of four classes the level is of
-        for level in {0: (1,), 1: (5, 3, 4, 2), 2: (6,), 3: (9, 8, 7)}[raw[1] >> 6 if len(raw) > 1 else 2]:
-            yield "zlib", level
-        for level in {0: (1,), 1: (4, 5, 3, 2), 2: (6, 7), 3: (9, 12, 8)}[raw[1] >> 6 if len(raw) > 1 else 2]:
-            yield "libdeflate", level
+        for library, levels in _LEVELS[raw[1] >> 6 if len(raw) > 1 else 2].items():
+            for level in levels:
+                yield library, level
+
+
+def _by_zlib(raw: memoryview, data: memoryview, level: int) -> bool:
+    """Tell whether zlib made a stream; as soon as it is clear that it did not."""
+    stream, at = zlib.compressobj(level), 0
+    for i in range(0, len(data), 1 << 16):
+        out = stream.compress(data[i : i + (1 << 16)])
+        if out and raw[at : at + len(out)] != out:
+            return False
+        at += len(out)
+    return bool(raw[at:] == stream.flush())
 
 
 class PackBits(_Packed):
-    """Runs of bytes."""
+    """Runs of bytes, row by row; a way is the library."""
 
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
 
         return imagecodecs.packbits_decode(bytes(raw))
 
-    def packed(self, data: Any, way: Parameters) -> Any:
-        import imagecodecs
+    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+        if way == ("libtiff",):
+            return packbits(data, row)
+        if way == ("imagecodecs",):
+            import imagecodecs
 
-        return imagecodecs.packbits_encode(data)
+            return imagecodecs.packbits_encode(np.frombuffer(data, np.uint8).reshape(-1, row), axis=-2)
+        raise ValueError(f"PackBits of {way} is not known to this version of nxconvert")
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
-        yield ()
+        yield ("imagecodecs",)
+        yield ("libtiff",)
 
 
 class Lzw(_Packed):
-    """Codes of 9 to 12 bits."""
+    """Codes of 9 to 12 bits, the first bit the highest; a way is the library."""
 
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
 
         return imagecodecs.lzw_decode(bytes(raw))
 
-    def packed(self, data: Any, way: Parameters) -> Any:
-        import imagecodecs
+    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+        if way == ("libtiff",):
+            return lzw(data)
+        if way == ("imagecodecs",):
+            import imagecodecs
 
-        return imagecodecs.lzw_encode(data)
+            return imagecodecs.lzw_encode(data)
+        raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
-        yield ()
+        yield ("imagecodecs",)
+        yield ("libtiff",)
+
+
+class Bits(Encoder):
+    """Unsigned numbers of less than 16 bits, one after the other; rows begin at whole bytes.
+
+    The parameters are the bits of a number and the axis of the pixels of a row, counted from the last.
+    """
+
+    def decode(self, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], parameters: Parameters) -> Values:
+        rows, n, bits = self._rows(shape, parameters)
+        table = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(rows, -1), axis=1)[:, : n * bits]
+        out = np.zeros((rows, n), np.uint16)
+        for i in range(bits):
+            out <<= 1
+            out |= table[:, i::bits]
+        return out.astype(dtype).reshape(shape)
+
+    def encode(self, values: Values, parameters: Parameters) -> Any:
+        rows, n, bits = self._rows(values.shape, parameters)
+        numbers = np.ascontiguousarray(values).reshape(rows, n).astype(np.uint16)
+        table = np.empty((rows, n * bits), np.uint8)
+        for i in range(bits):
+            table[:, i::bits] = (numbers >> (bits - 1 - i)) & 1
+        return np.packbits(table, axis=1).reshape(-1).data
+
+    def _rows(self, shape: tuple[int, ...], parameters: Parameters) -> tuple[int, int, int]:
+        bits, axis = (int(p) for p in parameters)
+        rows = math.prod(shape[:-axis])
+        return rows, math.prod(shape[-axis:]), bits

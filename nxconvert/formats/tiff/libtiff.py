@@ -1,0 +1,112 @@
+"""LZW and PackBits as libtiff writes them, to the bit.
+
+Both standards leave the writer choices: when the table of strings is cleared, which short runs become part of a
+literal. These are libtiff's, as its files show.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_CLEAR, _END, _FIRST, _LAST = 256, 257, 258, 4094
+_GAP = 10_000
+"""After so many bytes libtiff looks whether the compression still pays."""
+
+
+def lzw(data: memoryview) -> bytes:
+    """Compress with LZW."""
+    runs: list[np.ndarray[Any, Any]] = []
+    codes: list[int] = []
+    add = codes.append
+    table: dict[int, int] = {}
+    get = table.get
+    before, check, best = -1, _GAP, 0  # of the bytes since the table was cleared
+    bits, free = 9, _FIRST
+    string = data[0]
+    for at, byte in enumerate(data[1:], 1):
+        key = string << 8 | byte
+        known = get(key)
+        if known is not None:
+            string = known
+            continue
+        add(string)
+        table[key] = free
+        string = byte
+        width = free.bit_length()
+        bits += width
+        free += 1
+        clear = free == _LAST
+        if not clear and free.bit_length() == width and at - before >= check:
+            check = at - before + _GAP
+            ratio = ((at - before) << 8) // bits
+            clear, best = ratio <= best, ratio
+        if clear:
+            add(_CLEAR)
+            runs.append(np.array(codes, np.uint16))
+            codes.clear()
+            table.clear()
+            bits, before, best, free = free.bit_length(), at, 0, _FIRST
+    add(string)
+    if free + 1 == _LAST:
+        add(_CLEAR)
+        runs.append(np.array(codes, np.uint16))
+        codes.clear()
+    add(_END)
+    runs.append(np.array(codes, np.uint16))
+    return _joined(runs)
+
+
+def _joined(runs: list[np.ndarray[Any, Any]]) -> bytes:
+    """Write codes one after the other, each as wide as the table then asks for; it grows by one with each code."""
+    widths = np.array([n.bit_length() for n in range(_FIRST, _LAST + 1)])[:, None]
+    out = bytearray()
+    rest = np.array([(_CLEAR >> i) & 1 for i in range(8, -1, -1)], np.uint8)
+    for run in runs:
+        sizes = widths[: len(run)]
+        places = sizes - 1 - np.arange(12)
+        table = (run[:, None] >> np.maximum(places, 0)) & 1
+        bits = np.concatenate([rest, table[places >= 0].astype(np.uint8)])
+        whole = len(bits) // 8 * 8
+        out += np.packbits(bits[:whole]).tobytes()
+        rest = bits[whole:]
+    return bytes(out + np.packbits(rest).tobytes())
+
+
+def packbits(data: memoryview, row: int) -> bytes:
+    """Compress rows with PackBits, each for itself."""
+    values = np.frombuffer(data, np.uint8)
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = np.union1d(edges, np.arange(0, len(values), row))
+    lengths = np.diff(np.append(starts, len(values)))
+    out = bytearray()
+    literal = -1  # where the open literal's count is
+    followed = False  # whether a run follows it, which may become a part of it
+    for start, length, byte in zip(starts.tolist(), lengths.tolist(), values[starts].tolist(), strict=True):
+        n = length
+        if start % row == 0:
+            literal, followed = -1, False
+        while n > 128:
+            out += bytes((129, byte))
+            n -= 128
+            literal, followed = -1, False
+        if n > 1:
+            out += bytes((257 - n, byte))
+            literal, followed = (-1, False) if followed else (literal, literal >= 0)
+            continue
+        if followed:
+            joins = out[-2] == 255 and out[literal] < 126
+            if joins:
+                out[literal] += 2
+                out[-2] = out[-1]
+            literal, followed = (literal if joins and out[literal] < 127 else -1), False
+        if literal < 0:
+            literal = len(out)
+            out += bytes((0, byte))
+            continue
+        out[literal] += 1
+        out.append(byte)
+        if out[literal] == 127:
+            literal = -1
+    return bytes(out)
