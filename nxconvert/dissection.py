@@ -124,6 +124,9 @@ class Content:
         """Return bytes, fewer at the end of the file. They may be seen only as long as the content is open."""
         return self._held[offset : offset + size]
 
+    def close(self) -> None:
+        """Let go of the file."""
+
 
 class FileContent(Content):
     """The bytes of a file that is read where it is looked at; a context manager.

@@ -30,6 +30,8 @@ class ImageRecords(Records):
     ----------
     dissect
         The format's.
+    content
+        The file's bytes, when they are in memory.
 
     Raises
     ------
@@ -38,10 +40,15 @@ class ImageRecords(Records):
     """
 
     def __init__(
-        self, location: Location, policy: Policy, report: Report, dissect: Callable[[Content], Dissection]
+        self,
+        location: Location,
+        policy: Policy,
+        report: Report,
+        dissect: Callable[[Content], Dissection],
+        content: Content | None = None,
     ) -> None:
         self.path, self.policy, self.report = location.path, policy, report
-        self.content = FileContent(self.path)
+        self.content = content or FileContent(self.path)
         try:
             self.found = dissect(self.content)
             self.groups = grouped(self.found.frames)

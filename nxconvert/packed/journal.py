@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import xxhash
+
+from nxconvert.errors import OutputError
 
 
 class Journal:
@@ -83,3 +87,42 @@ def remove(out: Path, generation: int) -> None:
     """Remove what a run left."""
     for path in names(out, generation):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keep other runs from the same output as long as the context lasts.
+
+    Raises
+    ------
+    OutputError
+        When another run has it.
+    """
+    path = out.with_name(f".{out.name}.lock")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        _lock(handle)
+    except OSError:
+        os.close(handle)
+        raise OutputError(f"another run is packing {out}", "wait for it, or choose another name") from None
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # while it is held, so that nobody waits for a file without a name
+            path.unlink(missing_ok=True)
+        os.close(handle)
+        if sys.platform == "win32":
+            path.unlink(missing_ok=True)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -99,7 +99,7 @@ class Store:
         plist.set_attr_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
         if how != "none":
             add_filter(plist, how)
-        group = self.file.require_group(f"{name}/data", track_order=True)
+        group = _group(_group(self.file, name), "data")
         made = h5d.create(group.id, b"data", h5t.py_create(dtype, logical=True), h5s.create_simple(shape), dcpl=plist)
         self._add(name, f"/{name}/data/data", made, shape, dtype, cut)
         self.datasets[name].digests = array("Q", bytes(8 * shape[0] * self.datasets[name].per_row))
@@ -109,7 +109,7 @@ class Store:
         plist = h5p.create(h5p.DATASET_CREATE)
         plist.set_chunk((STREAM_CHUNK,))
         plist.set_deflate(6)
-        group = self.file.require_group("origin", track_order=True)
+        group = _group(self.file, "origin")
         space = h5s.create_simple((0,), (h5s.UNLIMITED,))
         made = h5d.create(group.id, name.encode(), h5t.STD_U8LE, space, dcpl=plist)
         self._add(name, f"/origin/{name}", made, (0,), np.dtype(np.uint8), (STREAM_CHUNK,))
@@ -126,12 +126,15 @@ class Store:
         filters = filters_of(made)
         self.datasets[name] = Chunked(name, path, made, shape, dtype, chunk, filters, codec(filters, dtype, chunk))
 
-    def write(self, name: str, number: int, stored: Any, digest: int) -> int:
-        """Write a chunk as it is stored; return the byte of the file where it lies."""
+    def write(self, name: str, number: int, stored: Any, digest: int, length: int = 0) -> int:
+        """Write a chunk as it is stored; return the byte of the file where it lies.
+
+        ``length`` is that of a stream whose last chunk this is: HDF5 would write a chunk anew that were cut later.
+        """
         dataset = self.datasets[name]
         try:
             if dataset.name in STREAMS:
-                dataset.shape = ((number + 1) * STREAM_CHUNK,)
+                dataset.shape = (length or (number + 1) * STREAM_CHUNK,)
                 dataset.id.set_extent(dataset.shape)
                 dataset.digests.append(digest)
             else:
@@ -188,6 +191,11 @@ class Store:
             if self.raw >= 0:
                 os.close(self.raw)
                 self.raw = -1
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Return a group that keeps the order of its members, a new one if need be."""
+    return parent[name] if name in parent else parent.create_group(name, track_order=True)
 
 
 def filters_of(id: h5d.DatasetID) -> tuple[tuple[int, tuple[int, ...]], ...]:

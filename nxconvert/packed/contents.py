@@ -1,0 +1,223 @@
+"""What a packed file says besides its frames: headers as values and columns, the plot, the origin of each frame."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from nxconvert import provenance
+from nxconvert.array import Lazy, Values
+from nxconvert.dissection import Entry
+from nxconvert.format import Report
+from nxconvert.formats.hdf5.write import H5Sink, write_attributes
+from nxconvert.headers import Key, named, value_field
+from nxconvert.mapping.imports import Importer
+from nxconvert.mapping.load import load
+from nxconvert.packed import seal
+from nxconvert.packed.origin import Origin
+from nxconvert.record import Field, Record, Role, by_name
+from nxconvert.series import Catalogue, FrameRecord
+from nxconvert.tree import NewDataset, NewGroup
+
+if TYPE_CHECKING:
+    from nxconvert.packed.pack import Plan
+
+STATUS = np.dtype(np.uint8, metadata={"enum": {"ok": 0, "damaged": 1}})
+OWN = frozenset({"data", "frame_number", "status", "source_file"})
+"""Names of fields that are not of the headers."""
+
+_UTF8 = {"h5py_encoding": "utf-8"}
+
+
+class Columns:
+    """The values of the keys that vary, of all records; in a file when they are many.
+
+    Parameters
+    ----------
+    records
+        The records; their keys are known.
+    budget
+        Bytes that may be held in memory.
+    """
+
+    def __init__(self, records: Sequence[FrameRecord], budget: int) -> None:
+        self._keys: list[dict[str, Key]] = [{k.name: k for k in r.keys.varying} for r in records]
+        self._file: Any = None
+        dtypes = [
+            (np.dtype(f"S{max(1, k.longest)}") if k.dtype.kind == "O" else k.dtype)
+            for keys in self._keys
+            for k in keys.values()
+        ]
+        lengths = [len(r) for r, keys in zip(records, self._keys, strict=True) for _ in keys]
+        sizes = [n * (d.itemsize + 1) for n, d in zip(lengths, dtypes, strict=True)]
+        memory: Any = None
+        if sum(sizes) > budget:
+            self._file = tempfile.TemporaryFile(prefix="nxconvert-")  # noqa: SIM115 - closed by close
+            self._file.truncate(sum(sizes))
+            memory = np.memmap(self._file, np.uint8, "r+")
+        made = []
+        at = 0
+        for n, dtype, size in zip(lengths, dtypes, sizes, strict=True):
+            raw = np.zeros(size, np.uint8) if memory is None else memory[at : at + size]
+            at += size
+            values, there = raw[: n * dtype.itemsize].view(dtype), raw[n * dtype.itemsize :].view(bool)
+            made.append((values, there))
+        pairs = iter(made)
+        self._columns = [{name: next(pairs) for name in keys} for keys in self._keys]
+
+    def put(self, record: int, row: int, header: Iterable[Entry]) -> None:
+        """Take the header of one frame."""
+        columns, keys = self._columns[record], self._keys[record]
+        if not columns:
+            return
+        for name, value, _ in named(header):
+            if name in columns:
+                values, there = columns[name]
+                values[row] = str(value).encode("utf-8", "replace") if keys[name].dtype.kind == "O" else value
+                there[row] = True
+
+    def fields(self, record: int, source: str) -> list[Field]:
+        """Return the columns of a record as fields."""
+        out = []
+        for name, (values, there) in self._columns[record].items():
+            key = self._keys[record][name]
+            dtype = np.dtype(values.dtype, metadata=_UTF8) if values.dtype.kind == "S" else values.dtype
+            mask = None if there.all() else Values(~there)
+            where = f"{source}::{name}"
+            out.append(Field(own_name(name), _lazy(values, dtype), True, attrs=key.attrs, mask=mask, source=where))
+        return out
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._columns.clear()
+        if self._file is not None:
+            self._file.close()
+
+
+def own_name(name: str) -> str:
+    """Tell a key of a header from the fields that have its name."""
+    return f"header/{name}" if name in OWN else name
+
+
+def _lazy(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Lazy:
+    def read(box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        out = np.empty(values[box].shape, dtype)
+        out[...] = values[box]
+        return out
+
+    return Lazy(values.shape, dtype, read)
+
+
+def describe(
+    path: Path,
+    catalogue: Catalogue,
+    columns: Columns,
+    mapping: str,
+    origin: Origin,
+    digests: Mapping[str, tuple[str, np.ndarray[Any, Any]]],
+    plan: Plan,
+    report: Report,
+) -> None:
+    """Write all but the frames into a file whose frames are there, by a mapping."""
+    sink = H5Sink(path, report, compression="gzip", adding=True)
+    attrs: dict[str, Mapping[str, Any]] = {}
+    try:
+        for number, record in enumerate(catalogue.records):
+            whole = as_record(catalogue, number, columns)
+            imported = Importer(load(mapping), report).tree(whole)
+            frames = f"/{record.entry}/data/data"
+            attrs[frames] = _taken_out(imported.root, frames)
+            if number:
+                imported.root.attrs.pop("default", None)
+            sink.begin(imported.root)
+            for name, place in imported.paths.items():
+                if place != frames and isinstance(whole.fields[name].values, Lazy):
+                    _copy(sink, place, whole.fields[name], plan.memory // 8)
+        provenance.stamp(sink, [f"{r.entry}: {r.series}" for r in catalogue.records])
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+    with h5py.File(path, "r+", libver=("v110", "v110"), track_order=True) as file:
+        main = next((r.entry for r in catalogue.records if r.entry == "entry"), None)
+        if main is not None:
+            file.attrs["default"] = main
+        for place, extra in attrs.items():
+            write_attributes(file[place].id, extra)
+        origin.write(file)
+        group = file.create_group(seal.DIGESTS, track_order=True)
+        for name, (place, values) in digests.items():
+            made = group.create_dataset(
+                name, data=values, chunks=(max(1, min(len(values), 1 << 17)),), maxshape=(None,), compression="gzip"
+            )
+            made.attrs["of"] = place
+        seal.make_room(file)
+
+
+def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
+    """Return a record of frames with all that is known of them; its frames cannot be read here."""
+    record = catalogue.records[number]
+    n = len(record)
+    numbers = np.frombuffer(record.numbers, np.int64)
+    frames = np.frombuffer(record.frames, np.int32 if record.frames.itemsize == 4 else np.int64)
+    if (numbers < 0).any() or len(np.unique(numbers)) != n or (frames > 0).any():
+        numbers = np.arange(n, dtype=np.int64)
+    status = np.zeros(n, STATUS)
+    for row in record.damaged:
+        status[row] = 1
+    longest = max(len(catalogue.files[f].name.encode("utf-8", "surrogateescape")) for f in record.files)
+    names = np.dtype(f"S{longest}", metadata=_UTF8)
+
+    def name_of(box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        chosen = [catalogue.files[f].name.encode("utf-8", "surrogateescape") for f in record.files[box[0]]]
+        out = np.empty(len(chosen), names)
+        out[:] = chosen
+        return out
+
+    source = record.series
+    label = "frame_number"
+    mask = Values(status.view(np.uint8) != 0) if record.damaged else None
+    image = {"interpretation": "rgba-image" if len(record.shape) > 2 else "image"}
+    fields = [
+        Field(label, Values(numbers), True, axes=(label,), role=Role.AXIS, source=source),
+        Field(
+            "data",
+            Lazy((n, *record.shape), record.dtype, lambda box: np.empty(0)),
+            True,
+            axes=(label,),
+            role=Role.SIGNAL,
+            attrs=image,
+            mask=mask,
+            source=source,
+        ),
+        Field("status", Values(status), True, source=source),
+        Field("source_file", Lazy((n,), names, name_of), True, source=source),
+    ]
+    known = {f.name for f in fields}
+    fields += [value_field(key, source, own_name(key.name)) for key in record.keys.constant]
+    fields += columns.fields(number, source)
+    if "title" not in {f.name for f in fields[len(known) :]}:
+        fields.append(Field("title", Values(record.series), source=source))
+    return Record({"scan": record.entry}, by_name(fields), source=source)
+
+
+def _taken_out(root: NewGroup, path: str) -> Mapping[str, Any]:
+    """Take a dataset out of a tree; return its attributes."""
+    parent, _, name = path.rpartition("/")
+    group = root[parent]
+    assert isinstance(group, NewGroup)
+    dataset = group.children.pop(name)
+    assert isinstance(dataset, NewDataset)
+    return dict(dataset.attrs)
+
+
+def _copy(sink: H5Sink, path: str, f: Field, budget: int) -> None:
+    """Write a column."""
+    step = max(1, budget // max(1, f.dtype.itemsize))
+    for start in range(0, f.shape[0], step):
+        sink.write(path, (start,), f.values.read((slice(start, min(start + step, f.shape[0])),)))

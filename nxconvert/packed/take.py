@@ -1,0 +1,287 @@
+"""Taking a file apart, in a thread: its digest, its frames as they will be stored, and the bytes between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from nxconvert.dissection import Dissection, Entry, Piece, pixels
+from nxconvert.encoders import RAW, encoder
+from nxconvert.engine.codecs import Codec
+from nxconvert.errors import InputError
+from nxconvert.format import Content, Format
+from nxconvert.series import File, Layout, entries
+
+Raw = np.ndarray[Any, Any]
+Part = list[Any]
+"""A part of a file: ``["literal"]``, ``["kept"]``, or ``["piece", frame, box, encoder, parameters]``."""
+
+LITERAL: Part = ["literal"]
+KEPT: Part = ["kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a frame goes: the dataset, the row and how its chunks are cut and encoded."""
+
+    name: str
+    row: int
+    per_row: int
+    chunk: tuple[int, ...]
+    codec: Codec | None
+    plain: bool
+
+
+@dataclass(slots=True)
+class Stored:
+    """A chunk that is ready to be written; ``digest`` is None where HDF5 itself must encode it."""
+
+    name: str
+    number: int
+    raw: Any
+    digest: int | None
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one file was taken apart into.
+
+    Attributes
+    ----------
+    sha256
+        Of all its bytes.
+    parts, sizes
+        How the file is put together, and how many bytes each part has.
+    literals
+        Its bytes that are in no frame.
+    chunks
+        Its frames.
+    headers
+        For each frame what the file says of it.
+    damaged
+        Frames that could not be read, each with the reason.
+    kept
+        Whether it must be kept whole.
+    whole
+        All of its bytes, when it is.
+    """
+
+    sha256: bytes
+    parts: list[Part] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    literals: list[bytes] = field(default_factory=list)
+    chunks: list[Stored] = field(default_factory=list)
+    headers: list[Sequence[Entry]] = field(default_factory=list)
+    damaged: dict[int, str] = field(default_factory=dict)
+    kept: bool = False
+    whole: Any = b""
+
+
+class Room:
+    """Memory that one thread works in, used again for file after file."""
+
+    def __init__(self) -> None:
+        self._file = np.empty(0, np.uint8)
+        self._encoded = np.empty(0, np.uint8)
+        self._used = 0
+
+    def load(self, file: File) -> memoryview:
+        """Read a whole file.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read, or is not as it was when its header was looked at.
+        """
+        if len(self._file) < file.size:
+            self._file = np.empty(file.size + (file.size >> 4), np.uint8)
+        view = memoryview(self._file)[: file.size]
+        try:
+            handle = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                status = os.fstat(handle)
+                if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
+                    raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
+                got = read_into(handle, view)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise InputError(f"{file.path} cannot be read: {error.strerror}") from None
+        if got != file.size:
+            raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
+        self._used = 0
+        return view
+
+    def reserve(self, size: int) -> None:
+        """Make sure that buffers of so many bytes in all can be given."""
+        self._used = 0
+        if len(self._encoded) < size:
+            self._encoded = np.empty(size + (size >> 4), np.uint8)
+
+    def buffer(self, size: int) -> Raw:
+        """Give bytes to encode into."""
+        start, self._used = self._used, self._used + size
+        return self._encoded[start : self._used]
+
+
+def read_into(handle: int, view: memoryview) -> int:
+    """Fill memory from an open file; return how many bytes there were."""
+    got = 0
+    while got < len(view):
+        if hasattr(os, "readv"):
+            n = os.readv(handle, [view[got:]])
+        else:
+            data = os.read(handle, len(view) - got)
+            n = len(data)
+            view[got : got + n] = data
+        if not n:
+            break
+        got += n
+    return got
+
+
+def take(file: File, format: Format, layout: Layout, targets: Sequence[Target | None], room: Room) -> Taken:
+    """Take a file apart that fits into memory.
+
+    Parameters
+    ----------
+    file
+        The file.
+    format
+        Its format.
+    layout
+        How its header is understood.
+    targets
+        Where each frame goes; None for a frame that is stored already, or that has no row.
+    room
+        To work in; what is returned lies in it.
+    """
+    held = room.load(file)
+    taken = Taken(hashlib.sha256(held).digest())
+    content = Content(file.path, held)
+    assert format.dissect is not None
+    found = format.dissect(content)
+    if len(found.frames) != len(targets):
+        raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
+    room.reserve(sum(t.codec.room * t.per_row for t in targets if t is not None and t.codec is not None))
+    good = disassemble(content, found, layout, targets, room, taken)
+    cut(content, file.size, good, taken)
+    if taken.kept:
+        taken.whole = held
+    return taken
+
+
+def disassemble(
+    content: Content,
+    found: Dissection,
+    layout: Layout,
+    targets: Sequence[Target | None],
+    room: Room,
+    taken: Taken,
+    put: Callable[[list[Stored]], None] | None = None,
+) -> list[Piece]:
+    """Encode the frames of a file for storage; return the pieces that can be made of them again, byte for byte.
+
+    Parameters
+    ----------
+    put
+        Takes the chunks of a frame at once, for files that are larger than memory; else they are gathered.
+    """
+    good: list[Piece] = []
+    pieces: dict[int, list[Piece]] = {}
+    for piece in found.pieces:
+        pieces.setdefault(piece.frame, []).append(piece)
+    for number, target in enumerate(targets):
+        taken.headers.append(entries(found, number, layout))
+        try:
+            values = pixels(content, found, number)
+        except InputError as error:
+            taken.damaged[number] = error.message.removeprefix(content.name).lstrip(": ")
+            taken.kept = True
+            continue
+        good += (p for piece in pieces.get(number, ()) if (p := reproducible(content, piece, values)) is not None)
+        if target is not None:
+            chunks = encoded(values, target, room)
+            if put is None:
+                taken.chunks += chunks
+            else:
+                put(chunks)
+    good.sort(key=lambda piece: piece.offset)
+    return good
+
+
+def reproducible(content: Content, piece: Piece, values: Raw) -> Piece | None:
+    """Return a piece with the parameters by which its bytes are made again, or None when none are known."""
+    if piece.encoder == RAW:
+        return piece
+    part = values if piece.box is None else values[tuple(slice(a, b) for a, b in piece.box)]
+    raw = content.view(piece.offset, piece.size)
+    parameters = encoder(piece.encoder).guess(raw, np.ascontiguousarray(part), piece.parameters)
+    if parameters is None:
+        return None
+    return Piece(piece.offset, piece.size, piece.frame, piece.box, piece.encoder, parameters)
+
+
+def encoded(values: Raw, target: Target, room: Room) -> list[Stored]:
+    """Encode a frame's chunks."""
+    chunks = []
+    for i, part in enumerate(_cut(values, target.chunk[1:])):
+        number = target.row * target.per_row + i
+        if target.plain:
+            raw: Any = part.reshape(-1).view(np.uint8).data
+        elif target.codec is not None:
+            raw = target.codec.encode(part, room.buffer(target.codec.room))
+        else:
+            chunks.append(Stored(target.name, number, part[np.newaxis], None))
+            continue
+        chunks.append(Stored(target.name, number, raw, xxhash.xxh3_64_intdigest(raw)))
+    return chunks
+
+
+def _cut(values: Raw, chunk: tuple[int, ...]) -> Iterator[Raw]:
+    """Cut a frame into chunks; those at its end are filled up with zeros."""
+    if values.shape == chunk:
+        yield np.ascontiguousarray(values)
+        return
+    counts = [-(-n // c) for n, c in zip(values.shape, chunk, strict=True)]
+    for index in np.ndindex(*counts):
+        part = values[tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunk, strict=True))]
+        if part.shape != chunk:
+            whole = np.zeros(chunk, values.dtype)
+            whole[tuple(slice(n) for n in part.shape)] = part
+            part = whole
+        yield np.ascontiguousarray(part)
+
+
+def cut(content: Content, size: int, good: Sequence[Piece], taken: Taken) -> None:
+    """Write down how a file is put together: pieces, and literals between them."""
+    at = 0
+    for piece in good:
+        if piece.offset > at:
+            _literal(content, at, piece.offset, taken)
+        taken.parts.append(["piece", piece.frame, piece.box, piece.encoder, list(piece.parameters)])
+        taken.sizes.append(piece.size)
+        at = piece.offset + piece.size
+    if at < size:
+        _literal(content, at, size, taken)
+    if size and (taken.kept or not good):
+        taken.kept = True
+        taken.parts, taken.sizes, taken.literals = [KEPT], [size], []
+
+
+def _literal(content: Content, start: int, stop: int, taken: Taken) -> None:
+    taken.parts.append(LITERAL)
+    taken.sizes.append(stop - start)
+    taken.literals.append(bytes(content.view(start, stop - start)))
+
+
+def recipe(parts: Sequence[Part]) -> str:
+    """Write the parts of a file as one text; most files of a series have the same."""
+    return json.dumps(parts, separators=(",", ":"))
