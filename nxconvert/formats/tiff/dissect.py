@@ -58,6 +58,8 @@ class _Image(NamedTuple):
         Size of a piece.
     line
         Bytes of one of its rows, before they are compressed.
+    lines, across
+        Rows and columns of the image.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +72,8 @@ class _Image(NamedTuple):
     rows: int
     columns: int
     line: int
+    lines: int
+    across: int
 
 
 def dissect(content: Content) -> Dissection:
@@ -145,7 +149,7 @@ def _image(structure: TiffStructure, page: Page) -> _Image | None:
         encoder, parameters = _BITS, (bits, axis)
     else:
         parameters = () if encoder == RAW else (predictor, axis)
-    return _Image(shape, dtype, encoder, parameters, planes, axis, tiled, rows, columns, (line + 7) // 8)
+    return _Image(shape, dtype, encoder, parameters, planes, axis, tiled, rows, columns, (line + 7) // 8, length, width)
 
 
 def _dtype(structure: TiffStructure, page: Page) -> tuple[np.dtype[Any] | None, int]:
@@ -169,24 +173,25 @@ def _predictors(encoder: str, kind: str) -> tuple[int, ...]:
 
 def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> list[Piece] | None:
     """Return the pieces of a page's image; None when they do not fit it."""
-    boxes = list(_boxes(image))
     where, sizes = (324, 325) if 324 in page.tags else (273, 279)
     offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
     plain = image.encoder in (RAW, _BITS)
-    if plain and len(boxes) == len(offsets) == 1 and not counts:
+    n = image.planes * -(-image.lines // image.rows)
+    n *= -(-image.across // image.columns)
+    if plain and n == len(offsets) == 1 and not counts:
         counts = (image.rows * image.line,)
-    if min(len(offsets), len(counts)) < len(boxes):
-        raise structure.damaged(f"page {page.name} has {min(len(offsets), len(counts))} pieces of {len(boxes)}")
+    if min(len(offsets), len(counts)) < n:
+        raise structure.damaged(f"page {page.name} has {min(len(offsets), len(counts))} pieces of {n}")
     most, end = _MOST[image.encoder], structure.size
     pieces = []
-    for (rows, box), offset, count in zip(boxes, offsets, counts, strict=False):
+    for (rows, box), offset, count in zip(_boxes(image), offsets, counts, strict=False):
         if offset < 1 or count < 1:
             raise structure.damaged(f"page {page.name} has pieces that are missing")
         if offset + count > end:
             raise structure.damaged(f"the pixels of page {page.name} lie beyond the end of the file")
         need = rows * image.line
         if count * most < need:
-            if plain and sum(counts) >= sum(n for n, _ in boxes) * image.line:
+            if plain and sum(counts) >= image.planes * image.lines * image.line * (image.across // image.columns):
                 return None
             raise structure.damaged(f"page {page.name} has {count:,} bytes, too few for its size")
         pieces.append(Piece(offset, need if plain else count, frame, box, image.encoder, image.parameters))
@@ -198,7 +203,7 @@ def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> 
 def _boxes(image: _Image) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
     """Yield how many rows each strip or tile has, and its box, in order."""
     first = image.planes > 1 and image.axis == 1
-    length, width = image.shape[1:] if first else image.shape[:2]
+    length, width = image.lines, image.across
     for plane in range(image.planes):
         before = ((plane, plane + 1),) if first else ()
         after: tuple[tuple[int, int], ...] = ()

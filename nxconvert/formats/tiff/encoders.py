@@ -22,7 +22,7 @@ from nxconvert.encoders import Encoder, Parameters, Values
 from nxconvert.formats.tiff.libtiff import lzw, packbits
 
 _NONE, _HORIZONTAL, _FLOAT = 1, 2, 3
-_LEVELS = {
+_LEVELS: dict[int, dict[str, tuple[int, ...]]] = {
     0: {"zlib": (1,), "libdeflate": (1,), "zlib-ng": (1,)},
     1: {"zlib": (5, 4, 3, 2), "libdeflate": (5, 4, 3, 2), "zlib-ng": (2, 3, 4, 5)},
     2: {"zlib": (6,), "libdeflate": (6, 7), "zlib-ng": (6,)},
@@ -65,7 +65,7 @@ class _Packed(Encoder):
         """Return the bytes that are encoded, at least the first ``n`` when there are as many."""
 
     @abstractmethod
-    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+    def packed(self, data: Any, row: int, way: Parameters) -> Any:
         """Return bytes, of rows of some length, encoded in one of the ways."""
 
     @abstractmethod
@@ -100,12 +100,10 @@ def _predicted(values: Values, how: Parameters) -> tuple[memoryview, int]:
     elif how[0] == _HORIZONTAL:
         native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
         rest = (slice(None),) * (-axis - 1)
+        later: Any = (..., slice(1, None), *rest)
+        before: Any = (..., slice(-1), *rest)
         steps = native.copy()
-        np.subtract(
-            native[(..., slice(1, None), *rest)],
-            native[(..., slice(-1), *rest)],
-            out=steps[(..., slice(1, None), *rest)],
-        )
+        np.subtract(native[later], native[before], out=steps[later])
         stored = steps.astype(stored.dtype, copy=False)
     return stored.reshape(-1).view(np.uint8).data, row
 
@@ -119,7 +117,7 @@ class Deflate(_Packed):
     def unpacked(self, raw: memoryview, n: int) -> Any:
         return zlib.decompressobj().decompress(raw, n)
 
-    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+    def packed(self, data: Any, row: int, way: Parameters) -> Any:
         library, level = way
         if library == "zlib":
             return zlib.compress(data, int(level))
@@ -171,13 +169,13 @@ class PackBits(_Packed):
 
         return imagecodecs.packbits_decode(bytes(raw))
 
-    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+    def packed(self, data: Any, row: int, way: Parameters) -> Any:
         if way == ("libtiff",):
             return packbits(data, row)
         if way == ("imagecodecs",):
             import imagecodecs
 
-            return imagecodecs.packbits_encode(np.frombuffer(data, np.uint8).reshape(-1, row), axis=-2)
+            return imagecodecs.packbits_encode(np.frombuffer(data, np.uint8).reshape(-1, row), axis=-1)
         raise ValueError(f"PackBits of {way} is not known to this version of nxconvert")
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
@@ -193,7 +191,7 @@ class Lzw(_Packed):
 
         return imagecodecs.lzw_decode(bytes(raw))
 
-    def packed(self, data: memoryview, row: int, way: Parameters) -> Any:
+    def packed(self, data: Any, row: int, way: Parameters) -> Any:
         if way == ("libtiff",):
             return lzw(data)
         if way == ("imagecodecs",):

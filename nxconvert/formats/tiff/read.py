@@ -227,7 +227,7 @@ def imagej_fields(structure: TiffStructure, page: Page, n: int) -> list[Field]:
         for axis, code in (("x", X_RESOLUTION), ("y", Y_RESOLUTION)):
             tag = page.tags.get(code)
             per_unit = structure.numbers(tag, "the resolution") if tag is not None else np.zeros(1)
-            if len(per_unit) == 1 and np.isfinite(per_unit[0]) and per_unit[0] > 0:
+            if len(per_unit) == 1 and per_unit.dtype.kind in "iuf" and np.isfinite(per_unit[0]) and per_unit[0] > 0:
                 units = {"units": _UNITS.get(unit[1].strip(), unit[1].strip())}
                 size = np.float64(1 / per_unit[0])
                 fields.append(Field(f"{axis}_pixel_size", Values(size), attrs=units, source=source))
