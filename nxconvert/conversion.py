@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from nxconvert.array import Array, Boxed, Member
 from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
-from nxconvert.errors import InputError, Loss, NxconvertError, UsageError
+from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, UsageError
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
 from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
@@ -138,6 +141,12 @@ def _check_options(plan: Plan, format: Format) -> None:
         if name not in known and name not in reading:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} means nothing for {format.title}", f"leave {option} out")
+    for o in format.write_options:
+        value = plan.options.get(o.name)
+        if o.choices and value is not None and value not in o.choices:
+            option, near = f"--{o.name.replace('_', '-')}", get_close_matches(str(value), o.choices, 1)
+            tip = f"did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{option} {value!r} is not one of {', '.join(o.choices)}", tip)
     if plan.overwrite and plan.options.get("append"):
         raise UsageError("--append and --overwrite exclude each other", "leave one of them out")
 
@@ -255,7 +264,8 @@ def _tree_of(
 ) -> Location | None:
     """Write a tree; return the input that failed, if one did, with nothing written."""
     assert format.create is not None
-    sink = format.create(publisher.part(path), report, **format.chosen(plan.options, reading=False))
+    part = publisher.part(path)
+    sink = format.create(part, report, **format.chosen(plan.options, reading=False))
     assert isinstance(sink, TreeSink)
     importers: dict[str, Importer] = {}
     place = places[0]
@@ -270,6 +280,7 @@ def _tree_of(
         publisher.discard(path)
         if isinstance(error, UsageError):
             raise
+        _rename(error, part, path)
         report.failed.append((str(place), error))
         return place
     except BaseException:
@@ -291,7 +302,7 @@ def _input_into_tree(
         records = source if isinstance(source, Records) else as_records(source, place, plan, report)
         failures = len(report.failed)
         for record in records:
-            name = plan.mapping if plan.mapping != AUTO else _way_back(record)
+            name = plan.mapping if plan.mapping != AUTO else _way_back(record, report)
             importer = importers.get(name) or importers.setdefault(name, Importer(mapping.load(name), report))
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
@@ -302,7 +313,12 @@ def _input_into_tree(
     return set()
 
 
-def _way_back(record: Record) -> str:
+def _way_back(record: Record, report: Report) -> str:
+    if record.mapping and record.mapping not in mapping.shipped_names():
+        report.notice(
+            f"{record.source} was made with the mapping {record.mapping!r}, which is not known here; it is written by "
+            "the mapping 'records'; --mapping FILE names its own"
+        )
     return record.mapping if record.mapping in mapping.shipped_names() else "records"
 
 
@@ -314,6 +330,7 @@ class _IntoFiles:
         self.format = names.format
         self.many = self.format.holds.records is None
         self.open: dict[Path, RecordSink] = {}
+        self.parts: dict[Path, Path] = {}
         self.given_up: set[Path] = set()
         self.counts: dict[Location, int] = {}
 
@@ -408,10 +425,12 @@ class _IntoFiles:
             return sum(self._record(record, place, named=named) for record in self._selected(chosen))
 
     def _why_nothing(self) -> str:
-        reasons = [str(s) for s in self.report.skipped[:1]] or [str(n) for n in self.report.notices[:1]]
-        if self.plan.scans and not reasons:
+        """Return a tip for an input that gave nothing; what was skipped has been said already."""
+        if self.plan.scans and not self.report.skipped and not self.report.notices:
             return f"no scan matches {' '.join(self.plan.scans)}; 'nxconvert ls FILE' shows names and titles"
-        return reasons[0] if reasons else "'nxconvert ls FILE' shows what it has"
+        if self.plan.mapping != AUTO:
+            return f"the mapping {self.plan.mapping} may be for another layout; 'nxconvert ls FILE' shows what it has"
+        return "'nxconvert ls FILE' shows what it has"
 
     def _selected(self, records: Iterable[Record]) -> Iterator[Record]:
         plan, report = self.plan, self.report
@@ -457,17 +476,17 @@ class _IntoFiles:
             self._check_folder(path)
             self.publisher.reserve(path, record.source, again=True)
             assert self.format.create is not None
-            made = self.format.create(
-                self.publisher.part(path), self.report, **self.format.chosen(self.plan.options, reading=False)
-            )
+            part = self.parts[path] = self.publisher.part(path)
+            made = self.format.create(part, self.report, **self.format.chosen(self.plan.options, reading=False))
             assert isinstance(made, RecordSink)
             sink = self.open[path] = made
         try:
             record_to_sink(record, sink, self.plan.policy.memory // 4, self.report.moved)
-        except BaseException:
+        except BaseException as error:
             self.given_up.add(path)
             self.open.pop(path).abort()
             self.publisher.discard(path)
+            _rename(error, self.parts[path], path)
             raise
         if not self.many:
             self._publish()
@@ -477,12 +496,23 @@ class _IntoFiles:
             del self.open[path]
             try:
                 sink.close()
-            except BaseException:
+            except BaseException as error:
                 sink.abort()
+                _rename(error, self.parts[path], path)
                 raise
             self.publisher.publish(path)
             if str(path) != "-":
                 self.report.outputs.append(str(path))
+
+
+def _rename(error: BaseException, part: Path, path: Path) -> None:
+    """Let an error have the name that was asked for, not the one that an output has until it is complete."""
+    if isinstance(error, OutputError):
+        if os.strerror(errno.ENOSPC) in error.message and not error.tip:
+            error.tip = "free some space, or choose another folder"
+        if str(path) != "-":
+            error.message = error.message.replace(str(part), str(path))
+            error.args = (error.message,)
 
 
 def _title(record: Record) -> str:

@@ -140,7 +140,7 @@ def test_a_kit_that_finds_nothing_would_be_noticed(xye: Path) -> None:
 def test_the_format_of_the_how_to_converts(xye: Path) -> None:
     (xye / "a.csv").write_text("angle,intensity\n0.1,12.5\n0.30000000000000004,7\n")
     done = run(xye, "convert", "a.csv", "a.xye")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert np.loadtxt(xye / "a.xye").tolist() == [[0.1, 12.5], [0.30000000000000004, 7]]
     done = run(xye, "convert", "a.xye", "a.h5")
     assert done.returncode == 0, done.stderr
@@ -148,6 +148,56 @@ def test_the_format_of_the_how_to_converts(xye: Path) -> None:
     done = run(xye, "convert", "foreign.xye", "b.csv")
     assert done.returncode == 0, done.stderr
     assert (xye / "b.csv").read_text().splitlines()[1:] == ["angle,intensity,error", "1.0,2.0,0.5", "3.0,4.0,0.5"]
+
+
+PATTERN = """NAC /nov12/11bmb_1804
+# Calibrated wavelength = 0.413909
+BANK  1    3    3 CONS      50.00      0.10 0 0 FXYE
+             50        239.933       16.08
+           50.1        244.123       16.18
+              7        223.722       15.48
+"""
+
+
+@pytest.fixture
+def fxye(tmp_path: Path) -> Path:
+    modules = {k: v for k, v in files_of("write-a-format.md").items() if k.endswith("fxye.py")}
+    (installed(tmp_path, "nxconvert-fxye", modules, {"fxye": "nxconvert_fxye:FORMAT"}) / "nac.fxye").write_text(PATTERN)
+    return tmp_path
+
+
+def test_the_format_with_prescribed_units_passes_the_kit(fxye: Path) -> None:
+    done = run(fxye, "-q", "-p", "no:cacheprovider", "--rootdir", fxye, "test_fxye.py", module="pytest")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d\d passed", done.stdout)
+    assert "skipped" not in done.stdout
+
+
+def test_the_format_with_prescribed_units_gives_degrees_and_takes_them_back(fxye: Path) -> None:
+    for step in (("nac.fxye", "nac.csv"), ("nac.csv", "nac.h5"), ("nac.h5", "back.fxye")):
+        done = run(fxye, "convert", *step)
+        assert (done.returncode, done.stderr) == (0, "")
+    lines = (fxye / "nac.csv").read_text("utf-8").splitlines()
+    assert '"units":"deg"' in lines[0]
+    assert "wavelength" in lines[0]
+    assert lines[1:3] == ["two_theta,intensity,intensity_errors", "0.5,239.933,16.08"]
+    assert lines[4].startswith("0.07,")
+    assert (fxye / "back.fxye").read_text("utf-8").splitlines()[3:] == [
+        "50 239.933 16.08",
+        "50.1 244.123 16.18",
+        "7 223.722 15.48",
+    ]
+
+
+def test_an_angle_in_other_units_is_refused_by_the_format_that_prescribes_them(fxye: Path) -> None:
+    (fxye / "a.csv").write_text("q [1/nm],counts\n1,2\n2,3\n")
+    done = run(fxye, "convert", "a.csv", "a.fxye")
+    assert done.returncode == 1
+    assert "a.csv has no signal against degrees" in done.stderr
+    (fxye / "b.csv").write_text("angle,counts\n1,2\n2,3\n")
+    done = run(fxye, "convert", "b.csv", "b.fxye")
+    assert "angle has no units, and was taken for degrees" in done.stderr
+    assert (fxye / "b.fxye").read_text("utf-8").splitlines()[3:] == ["100 2", "200 3"]
 
 
 def test_the_format_of_the_how_to_works_as_a_file_among_the_others(tmp_path: Path) -> None:
@@ -191,6 +241,16 @@ def test_the_mapping_of_the_how_to_goes_both_ways(soleil: Path) -> None:
         assert same_below(first["scan_1"], second["scan_1"]) == 6
         assert second["scan_1/SIXS/DIF.1"].attrs["NX_class"] == "NXcollection"
     assert run(soleil, *frames).returncode == 1  # it has no images, and says so
+
+
+def test_a_table_of_a_mapping_that_is_not_named_is_told(soleil: Path) -> None:
+    export, back, _ = commands("write-a-mapping.md")
+    assert run(soleil, *export).returncode == 0
+    done = run(soleil, *back[: back.index("--mapping")])
+    assert done.returncode == 0
+    assert "scan.csv was made with the mapping 'soleil', which is not known here" in done.stderr
+    with h5py.File(soleil / "back.nxs") as file:
+        assert "scan_1/data/counts" in file
 
 
 def same_below(first: h5py.Group, second: h5py.Group) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -39,6 +40,23 @@ def test_a_failure_while_writing_leaves_nothing(
     report = convert([f"{testdata}/scan.h5::/1.1"], str(tmp_path / "out" / "a.csv"))
     assert [str(e) for _, e in report.failed] == ["the disk is full"]
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("moment", ["write", "close"])
+def test_an_output_that_fails_has_the_name_that_was_asked_for(
+    testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def full(sink: csv.CsvSink, *_: object) -> None:
+        raise OutputError(f"{sink.path} cannot be written: {os.strerror(errno.ENOSPC)}")
+
+    monkeypatch.setattr(csv.CsvSink, moment, full)
+    out = tmp_path / "a.csv"
+    report = convert([f"{testdata}/scan.h5::/1.1"], str(out))
+    ((_, error),) = report.failed
+    assert isinstance(error, OutputError)
+    assert str(error) == f"{out} cannot be written: {os.strerror(errno.ENOSPC)}"
+    assert error.tip == "free some space, or choose another folder"
+    assert os.listdir(tmp_path) == ["testdata"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")

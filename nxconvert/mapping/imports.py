@@ -43,6 +43,7 @@ class Importer:
     def __init__(self, layout: Layout, report: Report) -> None:
         self.layout, self.report = layout, report
         self._shared: dict[str, tuple[np.ndarray[Any, Any], str]] = {}
+        self._columns: dict[str, str] = {}
         self.rules = [r for r in layout.rules if r.imports and r.name is not None]
         self.defaults = [r for r in layout.rules if r.imports and r.file.default]
         if not self.rules:
@@ -73,7 +74,7 @@ class Importer:
                     f"{f.source}: that it is the {f.role} was only guessed, and {rule.where} would name it {f.name}",
                     "confirm it with --roles",
                 )
-            self._place(made, groups, rule, {**key, **captured}, f)
+            self._place(made, groups, rule, {**key, **captured}, f, record.source)
         if not made.paths and not made.root.children:
             raise UsageError(
                 f"{record.source}: no rule of the mapping {self.layout.name} takes any of its fields",
@@ -108,7 +109,7 @@ class Importer:
         return best
 
     def _place(
-        self, made: Imported, groups: dict[str, _PlotGroup], rule: Rule, bound: Mapping[str, str], f: Field
+        self, made: Imported, groups: dict[str, _PlotGroup], rule: Rule, bound: Mapping[str, str], f: Field, source: str
     ) -> None:
         group, parts = made.root, []
         for step in rule.steps[:-1]:
@@ -129,9 +130,19 @@ class Importer:
         if isinstance(f.mask, Values):
             dataset.set_attr(MISSING_ROWS, np.flatnonzero(f.mask.read()))
         group.add(name, dataset)
+        self._refuse_twice(dataset.path, source)
         made.paths[f.name] = dataset.path
         if rule.role:
             groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
+
+    def _refuse_twice(self, path: str, source: str) -> None:
+        """Refuse a column that an earlier record has been."""
+        first = self._columns.setdefault(path, source)
+        if first != source:
+            raise InputError(
+                f"{source} and {first} would both be {path}",
+                "they have one key: leave one of them out, or convert them into files of their own",
+            )
 
     def _known(self, path: str, f: Field) -> bool:
         """Tell whether an earlier record wrote this header value, which both share: the title of their entry."""
