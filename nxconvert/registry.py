@@ -7,10 +7,13 @@ Built-in formats are found by listing ``nxconvert/formats``; those of other dist
 from __future__ import annotations
 
 import difflib
+import os
 import pkgutil
+import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from nxconvert.format import Format, Head
 from nxconvert.location import Location
 
 HEAD = 64 << 10
+GROUP = "nxconvert.formats"
 
 broken: dict[str, str] = {}
 """Formats that failed to load: name of the plugin -> the reason."""
@@ -34,19 +38,55 @@ def formats() -> dict[str, Format]:
         if not module.name.startswith("_"):
             builtin: Format = import_module(f"nxconvert.formats.{module.name}").FORMAT
             found[builtin.name] = builtin
-    for entry in entry_points(group="nxconvert.formats"):
+    for name, value in _entries():
+        module_name, _, attribute = value.partition("[")[0].partition(":")
         try:
-            plugin = entry.load()
+            plugin = attrgetter(attribute.strip())(import_module(module_name.strip()))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's code may fail in any way; the others must still work
-            broken[entry.name] = f"{type(error).__name__}: {error}"
+            broken[name] = f"{type(error).__name__}: {error}"
             continue
         if not isinstance(plugin, Format):
-            broken[entry.name] = f"{entry.value} is no Format"
+            broken[name] = f"{value} is no Format"
         elif plugin.name in found:
-            broken[entry.name] = f"there is a format named {plugin.name!r} already"
+            broken[name] = f"there is a format named {plugin.name!r} already"
         else:
             found[plugin.name] = plugin
     return found
+
+
+def _entries() -> Iterator[tuple[str, str]]:
+    """Yield the entry points of our group as names and values, ``module:object``.
+
+    Read here, since ``importlib.metadata`` takes 15 ms to load and look, which every command would pay.
+    """
+    seen: set[str] = set()
+    for folder in sys.path:
+        try:
+            names = sorted(os.listdir(folder or "."))
+        except OSError:
+            continue  # the path may name what is not there, or no folder
+        for name in names:
+            distribution = name.partition("-")[0].lower().replace("_", "-")
+            if not name.endswith((".dist-info", ".egg-info")) or distribution in seen:
+                continue
+            seen.add(distribution)  # the first on the path hides others of its name
+            try:
+                text = Path(folder, name, "entry_points.txt").read_text("utf-8")
+            except OSError:
+                continue  # most have none
+            if GROUP in text:
+                yield from _section(text)
+
+
+def _section(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line.strip("[] ")
+        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            yield name.strip(), value.strip()
 
 
 def by_name(name: str) -> Format:

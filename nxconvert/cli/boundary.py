@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
@@ -27,6 +28,42 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
     run.__annotations__ = {**function.__annotations__, "return": None}
     return run
+
+
+def start(app: typer.Typer) -> None:
+    """Run an application."""
+    _spare_validator()
+    app()
+
+
+def _spare_validator() -> None:
+    """Take text and paths as they are typed; typer by itself loads pydantic to check them, which takes 50 ms.
+
+    Where a version of typer has no such hook, nothing changes.
+    """
+    from typer.core import TyperArgument, TyperOption
+
+    kinds: tuple[Any, ...] = (TyperOption, TyperArgument)
+    for kind in kinds:
+        usual = getattr(kind, "get_runtime_param", None)
+        if usual is not None:
+            kind.get_runtime_param = lambda self, usual=usual: _AsTyped(lambda: usual(self))
+
+
+class _AsTyped:
+    """Stands in for typer's reading of a parameter's values, and falls back on it for all that is not plain."""
+
+    def __init__(self, usual: Callable[[], Any]) -> None:
+        self.usual = usual
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        kind = {str: str, list[str]: str, list[Path]: Path}.get(param.type_descriptor.annotation)
+        many = param.multiple or param.nargs == -1
+        if value is None:
+            return () if many else None
+        if kind is None:
+            return self.usual().coerce(value, param, ctx)
+        return [kind(v) for v in value] if many else kind(value)
 
 
 def guarded(function: Callable[[], int], *, debug: bool = False) -> int:

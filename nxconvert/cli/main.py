@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 import typer
 
 from nxconvert.cli import compare, convert, formats, ls
+from nxconvert.cli.boundary import start
 
 app = typer.Typer(
     name="nxconvert",
@@ -43,7 +44,7 @@ def root(
 
 def main() -> None:
     """Run ``nxconvert``."""
-    app()
+    start(app)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import command
+from nxconvert.cli.boundary import command, start
 
 _FORMATS = {"CSV": "csv", "ASCII": "plain", "SPEC": "spec", "MULTISPEC": "spec"}
 
@@ -109,7 +109,7 @@ def spread(arguments: list[str], option: str = "--columns") -> list[str]:
 def main() -> None:
     """Run ``nxtoascii``."""
     sys.argv[1:] = spread(sys.argv[1:])
-    app()
+    start(app)
 
 
 if __name__ == "__main__":

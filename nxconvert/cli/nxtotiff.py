@@ -10,7 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import command
+from nxconvert.cli.boundary import command, start
 
 app = typer.Typer(
     add_completion=False,
@@ -71,7 +71,7 @@ def run(
 
 def main() -> None:
     """Run ``nxtotiff``."""
-    app()
+    start(app)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ _TEXTS = {
 
 _NATIVE = {dtype: h5t.py_create(dtype) for dtype in map(np.dtype, "bhilqBHILQfd")}
 
+_DTYPES: dict[bytes, np.dtype[Any]] = {}
+"""Types in numpy of types in HDF5, by their encoding: to make one takes as long as to read a number."""
+
+MANY_TYPES = 1000
+"""How many of them are kept."""
+
 
 def open_file(location: Location, policy: Policy, report: Report) -> H5Tree:
     """Open an HDF5 file for reading.
@@ -246,19 +252,26 @@ class _H5Node(Node):
 class H5Group(_H5Node, Group):
     """A group; its children are opened when they are asked for."""
 
-    __slots__ = ("file", "id", "path")
+    __slots__ = ("_kinds", "file", "id", "path")
 
     def __init__(self, id: h5g.GroupID, path: str, file: H5File) -> None:
         self.id, self.path, self.file = id, path, file
+        self._kinds: dict[bytes, int] = {}  # of the links, once they have been listed
 
     def __iter__(self) -> Iterator[str]:
-        names: list[bytes] = []
+        kinds: dict[bytes, int] = {}
+
+        def note(name: bytes, info: h5l.LinkInfo) -> None:
+            kinds[name] = info.type
+
         try:
             tracked = self.id.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_INDEXED
-            self.id.links.iterate(names.append, idx_type=h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME)
+            order = h5.INDEX_CRT_ORDER if tracked else h5.INDEX_NAME
+            self.id.links.iterate(note, idx_type=order, info=True)
         except DAMAGE as error:
             raise damaged(self.source, error) from None
-        return iter([_text(n) for n in names])
+        self._kinds = kinds
+        return iter([_text(n) for n in kinds])
 
     def __len__(self) -> int:
         try:
@@ -290,12 +303,14 @@ class H5Group(_H5Node, Group):
     def child(self, name: str, depth: int = 0) -> Node | None:
         raw = _bytes(name)
         path = f"{self.path}/{name}" if self.path != "/" else f"/{name}"
-        try:
-            kind = self.id.links.get_info(raw).type
-        except DAMAGE:
-            if name in self:
-                raise InputError(f"{self.file.path}::{path}: its link is damaged") from None
-            return None
+        kind = self._kinds.get(raw)
+        if kind is None:
+            try:
+                kind = self.id.links.get_info(raw).type
+            except DAMAGE:
+                if name in self:
+                    raise InputError(f"{self.file.path}::{path}: its link is damaged") from None
+                return None
         if kind == h5l.TYPE_HARD:
             return self._open(raw, path)
         link = self.link(name)
@@ -374,7 +389,10 @@ class H5Dataset(_H5Node, Dataset):
             try:
                 space = self.id.get_space()
                 kind = space.get_simple_extent_type()
-                self._shape = () if kind == h5s.SCALAR else (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
+                if kind == h5s.SCALAR:
+                    self._shape = ()
+                    return ()
+                self._shape = (0,) if kind == h5s.NULL else space.get_simple_extent_dims()
                 if 0 in self._shape and not self._checked:
                     self._checked = True
                     check.readable(self)  # nobody reads nothing, but a virtual dataset may be empty for want of sources
@@ -386,7 +404,7 @@ class H5Dataset(_H5Node, Dataset):
     def dtype(self) -> np.dtype[Any]:
         if self._dtype is None:
             try:
-                self._dtype = np.dtype(self.id.dtype)
+                self._dtype = _dtype_of(self.id.get_type())
             except DAMAGE as error:
                 raise InputError(
                     f"{self.source}: its data type cannot be read: {' '.join(str(error).split())}"
@@ -461,6 +479,29 @@ class H5Dataset(_H5Node, Dataset):
         return bytes(raw)
 
 
+def _dtype_of(type_id: h5t.TypeID) -> np.dtype[Any]:
+    """Return the type in numpy of a type in HDF5.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        When it has no like in numpy.
+    """
+    try:
+        key = type_id.encode()
+    except DAMAGE:
+        key = b""
+    known = _DTYPES.get(key)
+    if known is not None:
+        return known
+    made: np.dtype[Any] = np.dtype(type_id.dtype)
+    if key:
+        if len(_DTYPES) >= MANY_TYPES:
+            _DTYPES.clear()
+        _DTYPES[key] = made
+    return made
+
+
 def _memory(dtype: np.dtype[Any], id: h5d.DatasetID | h5a.AttrID) -> h5t.TypeID | None:
     """Return the HDF5 type of values in memory, None where h5py makes it of the numpy array that receives them.
 
@@ -502,9 +543,13 @@ def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
     type_id = attr.get_type()
     if isinstance(type_id, h5t.TypeStringID) and type_id.is_variable_str():
         dtype, memory = _TEXTS[type_id.get_cset()]
+        if kind == h5s.SCALAR:
+            text: Any = np.empty((), dtype)
+            attr.read(text, memory)
+            return _text(text[()])
     else:
         try:
-            dtype = np.dtype(type_id.dtype)
+            dtype = _dtype_of(type_id)
         except (TypeError, ValueError) as error:
             raise _UnknownTypeError(str(error)) from None
         memory = _memory(dtype, attr)
