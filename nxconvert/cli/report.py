@@ -20,13 +20,15 @@ def run_plan(inputs: list[str], output: str, plan: Plan, *, strict: bool, json: 
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
         convert(inputs, output, plan, report)
-    return tell(report, plan, strict=strict, json=json, quiet=quiet)
+    return tell(report, plan.dry_run, strict=strict, json=json, quiet=quiet)
 
 
-def tell(report: Report, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
-    """Print a report; return the exit code."""
+def tell(
+    report: Report, dry_run: bool, *, strict: bool, json: bool, quiet: bool, more: dict[str, Any] | None = None
+) -> int:
+    """Print a report; return the exit code. ``more`` is added to what ``--json`` prints."""
     if json:
-        print(json_module.dumps(as_dict(report)))
+        print(json_module.dumps({**as_dict(report), **(more or {})}))
     else:
         if not quiet:
             for notice in report.notices[:SHOWN]:
@@ -39,7 +41,7 @@ def tell(report: Report, plan: Plan, *, strict: bool, json: bool, quiet: bool) -
             complain(error if isinstance(error, NxconvertError) else NxconvertError(f"{where}: {error}"))
         if not quiet:
             for path in report.outputs:
-                print(printable(f"would write {path}" if plan.dry_run else path))
+                print(printable(f"would write {path}" if dry_run else path))
     if report.failed or (strict and (report.notices or report.losses or report.skipped)):
         return FAILED
     return OK

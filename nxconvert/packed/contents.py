@@ -19,6 +19,7 @@ from nxconvert.headers import Key, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
 from nxconvert.packed import seal
+from nxconvert.packed.join import joined
 from nxconvert.packed.origin import Origin
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.series import Catalogue, FrameRecord
@@ -129,6 +130,8 @@ def describe(
     try:
         for number, record in enumerate(catalogue.records):
             whole = as_record(catalogue, number, columns)
+            if plan.join and record.entry == "entry":
+                whole = _with_scan(whole, catalogue, record, plan, report)
             imported = Importer(load(mapping), report).tree(whole)
             frames = f"/{record.entry}/data/data"
             attrs[frames] = _taken_out(imported.root, frames)
@@ -165,7 +168,7 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     n = len(record)
     numbers = np.frombuffer(record.numbers, np.int64)
     frames = np.frombuffer(record.frames, np.int32 if record.frames.itemsize == 4 else np.int64)
-    if (numbers < 0).any() or len(np.unique(numbers)) != n or (frames > 0).any():
+    if bool((numbers < 0).any()) or len(np.unique(numbers)) != n or bool((frames > 0).any()):
         numbers = np.arange(n, dtype=np.int64)
     status = np.zeros(n, STATUS)
     for row in record.damaged:
@@ -204,6 +207,11 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     if "title" not in {f.name for f in fields[len(known) :]}:
         fields.append(Field("title", Values(record.series), source=source))
     return Record({"scan": record.entry}, by_name(fields), source=source)
+
+
+def _with_scan(whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, report: Report) -> Record:
+    names = [catalogue.files[f].name for f in record.files]
+    return whole.with_fields([*whole.fields.values(), *joined(plan.join, plan.on, record.numbers, names, report)])
 
 
 def _taken_out(root: NewGroup, path: str) -> Mapping[str, Any]:

@@ -65,7 +65,9 @@ class _Stored:
             return
         for offset, raw in self.chunks:
             corner = offset[1:]
-            box = tuple(slice(o, min(o + c, n)) for o, c, n in zip(corner, self.frames.chunk[1:], out.shape, strict=True))
+            box = tuple(
+                slice(o, min(o + c, n)) for o, c, n in zip(corner, self.frames.chunk[1:], out.shape, strict=True)
+            )
             target = out[box]
             whole = target.shape == self.frames.chunk[1:] and target.flags.c_contiguous and target.flags.aligned
             into = target if whole else np.empty(self.frames.chunk[1:], out.dtype)
@@ -105,7 +107,9 @@ class Rebuilder:
         try:
             self.origin = Origin.read(self.file, str(path))
             self._records = [self._frames(record["path"]) for record in self.origin.records]
-            self._streams = {name: _Stream(self.file[f"/origin/{name}"].id, f"{path}::/origin/{name}") for name in STREAMS}
+            self._streams = {
+                name: _Stream(self.file[f"/origin/{name}"].id, f"{path}::/origin/{name}") for name in STREAMS
+            }
         except (KeyError, OSError, RuntimeError) as error:
             self.close()
             raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from None
@@ -134,7 +138,9 @@ class Rebuilder:
                     f"{self.path}: the chunk of {frames.path} at {list(offset)} cannot be read: {error}"
                 ) from None
             if mask:
-                raise InputError(f"{self.path}: the chunk of {frames.path} at {list(offset)} was stored by another program")
+                raise InputError(
+                    f"{self.path}: the chunk of {frames.path} at {list(offset)} was stored by another program"
+                )
             chunks.append((offset, raw))
         return _Stored(frames, chunks)
 

@@ -139,7 +139,9 @@ def checked(folder: Path, names: dict[int, str]) -> dict[int, Path]:
             raise OutputError(f"the name {name!r} in the packed file is none that Windows has")
         folded = name.casefold() if blind else name
         if seen.setdefault(folded, name) != name:
-            raise OutputError(f"{name} and {seen[folded]} are one name on this file system", "restore them apart, by name")
+            raise OutputError(
+                f"{name} and {seen[folded]} are one name on this file system", "restore them apart, by name"
+            )
         paths[number] = folder.joinpath(*parts)
     return paths
 
