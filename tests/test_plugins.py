@@ -229,7 +229,8 @@ def commands(page: str) -> list[list[str]]:
 
 
 def test_the_mapping_of_the_how_to_goes_both_ways(soleil: Path) -> None:
-    export, back, frames = commands("write-a-mapping.md")
+    look, export, back, compare, frames = commands("write-a-mapping.md")
+    assert run(soleil, *look).stdout.splitlines()[2:] == ["0.5,12", "1.0,25", "1.5,7"]
     assert run(soleil, *export).returncode == 0
     lines = (soleil / "scan.csv").read_text("utf-8").splitlines()
     assert sorted(lines[1].split(",")) == ["angle", "counts"]
@@ -240,11 +241,34 @@ def test_the_mapping_of_the_how_to_goes_both_ways(soleil: Path) -> None:
     with h5py.File(soleil / "scan.nxs") as first, h5py.File(soleil / "back.nxs") as second:
         assert same_below(first["scan_1"], second["scan_1"]) == 6
         assert second["scan_1/SIXS/DIF.1"].attrs["NX_class"] == "NXcollection"
+    assert run(soleil, *compare).stdout.startswith("equal: ")
     assert run(soleil, *frames).returncode == 1  # it has no images, and says so
 
 
+def test_the_further_rules_of_the_how_to_take_more(soleil: Path) -> None:
+    text = (HOW_TO / "write-a-mapping.md").read_text("utf-8")
+    (more,) = re.findall(r"```yaml\n(  - .*?)```", text, re.DOTALL)
+    with (soleil / "soleil.yaml").open("a") as file:
+        file.write(more)
+    with h5py.File(soleil / "scan.nxs", "a") as file:
+        for path, nx_class, name in [("m1", "NXpositioner", "raw_value"), ("s1", "NXslit", "gap")]:
+            group = file.create_group(f"scan_1/SIXS/{path}")
+            group.attrs["NX_class"] = nx_class
+            group[name] = [1.5]
+    _, export, back, compare, _ = commands("write-a-mapping.md")
+    assert run(soleil, *export).stderr == ""
+    header = (soleil / "scan.csv").read_text("utf-8").splitlines()[0]
+    assert '"motor/m1":' in header
+    assert '"slit/s1/gap":' in header
+    assert run(soleil, *back).returncode == 0
+    assert run(soleil, *compare).stdout.startswith("equal: ")
+    with h5py.File(soleil / "back.nxs") as file:
+        assert file["scan_1/SIXS/m1/raw_value"][0] == 1.5
+        assert "position" in file["scan_1/SIXS/DIF.1/delta"]
+
+
 def test_a_table_of_a_mapping_that_is_not_named_is_told(soleil: Path) -> None:
-    export, back, _ = commands("write-a-mapping.md")
+    _, export, back, *_ = commands("write-a-mapping.md")
     assert run(soleil, *export).returncode == 0
     done = run(soleil, *back[: back.index("--mapping")])
     assert done.returncode == 0

@@ -63,6 +63,8 @@ def run(
 
     if len(places) < 2:
         raise UsageError("an output is missing", "write nxconvert convert IN... OUT")
+    if json and places[-1] == "-":
+        raise UsageError("--json and the output would mix on standard output", "name a file, or leave --json out")
     plan = Plan(
         from_format=from_,
         to_format=to,
