@@ -51,12 +51,23 @@ class _Filling:
 
 
 class _Part(LocalStore):
-    """The folder of a store that nobody reads yet: plain writes, without a thread and a temporary file for each."""
+    """The folder of a store that nobody reads yet: plain writes, without a thread and a temporary file for each.
+
+    Zarr writes many chunks at once. When one raises, it lets the others run on, into a folder that is being removed.
+    So the first failure is kept here, nothing is written after it, and the sink raises it.
+    """
+
+    failure: OSError | None = None
 
     async def set(self, key: str, value: Any) -> None:
+        if self.failure is not None:
+            return
         path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(value.to_bytes())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value.to_bytes())
+        except OSError as error:
+            self.failure = error
 
     async def exists(self, key: str) -> bool:
         return (self.root / key).is_file()
@@ -94,8 +105,9 @@ class ZarrSink(TreeSink):
         self.compression, self.chunks, self.resolve, self.ome = compression, chunks, links == "resolve", ome
         if ome and self.version != 3:
             raise UsageError("OME-Zarr 0.5 needs Zarr version 3", "leave zarr_format out")
+        self._store = _Part(path)
         with self._writing(""):
-            root = zarr.create_group(_Part(path), zarr_format=self.version, overwrite=True)
+            root = zarr.create_group(self._store, zarr_format=self.version, overwrite=True)
         self._groups: dict[str, _Made] = {"": _Made(root)}
         self._open: dict[str, _Filling] = {}
         self._seen: dict[Hashable, str] = {}
@@ -106,6 +118,8 @@ class ZarrSink(TreeSink):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of types that the specification does not list yet: see the README
                 yield
+            if self._store.failure is not None:
+                raise self._store.failure
         except OSError as error:
             raise OutputError(f"{self.path}::{path} cannot be written: {error.strerror or error}") from None
 

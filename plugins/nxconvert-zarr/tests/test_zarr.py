@@ -1,6 +1,8 @@
 """What is special about Zarr: links, names, types, OME-Zarr, and stores that nobody vetted."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -377,6 +379,29 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path):
         file.create_virtual_dataset("x", layout)
     done = run("convert", tmp_path / "a.h5", tmp_path / "a.zarr")
     assert done.returncode == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_nothing_is_written_after_a_write_that_failed(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.random.default_rng(0).random((64, 100)), chunks=(1, 100))
+    written_chunks = []
+    usual = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "/c/" in path.as_posix():
+            written_chunks.append(path)
+            if len(written_chunks) > 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return usual(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = tmp_path / "a.zarr"
+    report = convert([str(tmp_path / "a.h5")], str(out), Plan(options={"chunks": (1, 100)}))
+    ((_, error),) = report.failed
+    assert isinstance(error, OutputError)
+    assert str(error) == f"{out}::/x cannot be written: {os.strerror(errno.ENOSPC)}"
+    assert len(written_chunks) == 4
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
