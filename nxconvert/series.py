@@ -7,6 +7,7 @@ frame is: nothing is inferred from the first file alone.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from array import array
@@ -213,66 +214,73 @@ def listed(
     UsageError
         When numbers are given and no pattern is.
     """
-    left_out = {os.path.realpath(p) for p in without}
-    found: dict[str, str] = {}
+    left_out = {p.resolve() for p in without}
+    names_left = {p.name for p in left_out}
+    found: dict[str, Path] = {}
     for place in places:
         for name, path in _found(place, begin, end):
-            if os.path.realpath(path) in left_out:
+            if path.name in names_left and path.resolve() in left_out:
                 continue
             if found.setdefault(name, path) != path:
                 raise InputError(f"{path} and {found[name]} would both be {name}", "pack their common folder")
     files = []
     for name in sorted(found, key=natural):
-        status = os.stat(found[name])
-        files.append(File(found[name], name, status.st_size, status.st_mtime_ns))
+        status = found[name].stat()
+        files.append(File(str(found[name]), name, status.st_size, status.st_mtime_ns))
     if not files:
         raise InputError(f"{' '.join(places)}: no file is there")
     return files
 
 
-def _found(place: str, begin: int | None, end: int | None) -> Iterator[tuple[str, str]]:
+def _found(place: str, begin: int | None, end: int | None) -> Iterator[tuple[str, Path]]:
     """Yield the name and path of each file that an argument names."""
-    if os.path.isdir(place):
+    path = Path(place)
+    if path.is_dir():
         if begin is not None or end is not None:
             raise UsageError("--begin and --end need a pattern", "write e.g. 'scan_%04d.edf' or 'scan_{index:04d}.edf'")
-        for folder, folders, names in os.walk(place):
-            folders.sort()
-            below = os.path.relpath(folder, place)
-            for name in names:
-                path = os.path.join(folder, name)
-                if os.path.isfile(path):
-                    yield (name if below == "." else f"{Path(below).as_posix()}/{name}"), path
+        yield from _below(path)
         return
-    pattern = _numbered(place)
+    pattern = _numbered(path)
     if pattern is not None:
-        folder = os.path.dirname(place) or "."
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            match = pattern.fullmatch(name)
+        for found in path.parent.iterdir() if path.parent.is_dir() else ():
+            match = pattern.fullmatch(found.name)
             if match and (begin is None or int(match[1]) >= begin) and (end is None or int(match[1]) <= end):
-                yield name, os.path.join(os.path.dirname(place), name)
-        return
-    if os.path.isfile(place):
-        yield os.path.basename(place), place
-        return
-    if any(c in place for c in "*?["):
-        import glob
-
-        paths = [p for p in glob.glob(place, recursive=True) if os.path.isfile(p)]
-        if paths:
-            common = os.path.commonpath([os.path.dirname(p) for p in paths]) if len(paths) > 1 else ""
-            for path in paths:
-                yield (Path(os.path.relpath(path, common)).as_posix() if common else os.path.basename(path)), path
-            return
-    raise InputError(f"there is no file or folder {place}")
+                yield found.name, found
+    elif path.is_file():
+        yield path.name, path
+    elif any(c in place for c in "*?["):
+        yield from _matching(place)
+    else:
+        raise InputError(f"there is no file or folder {place}")
 
 
-def _numbered(place: str) -> re.Pattern[str] | None:
+def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield all files below a folder, with their paths in it; links to folders are not followed."""
+    for root, _, names in os.walk(folder):
+        above = Path(root)
+        below = above.relative_to(folder).as_posix()
+        for name in names:
+            path = above / name
+            if path.is_file():
+                yield (name if below == "." else f"{below}/{name}"), path
+
+
+def _matching(pattern: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files that a glob names, with their paths below what they have in common."""
+    paths = [Path(p) for p in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - keeps the pattern's own form
+    paths = [p for p in paths if p.is_file()]
+    common = Path(os.path.commonpath([p.parent for p in paths])) if paths else Path()
+    for path in paths:
+        yield path.relative_to(common).as_posix(), path
+
+
+def _numbered(place: Path) -> re.Pattern[str] | None:
     """Return the expression of a pattern of names with one number, or None when it is none."""
-    base = os.path.basename(place)
+    base = place.name
     for sign in (_PRINTF, _BRACES):
         found = sign.search(base)
-        if found and not os.path.exists(place):
-            digits = r"(\d{%s,})" % (found[1] or "1")  # noqa: UP031 - braces
+        if found and not place.exists():
+            digits = r"(\d{%s,})" % (found[1] or "1")
             return re.compile(re.escape(base[: found.start()]) + digits + re.escape(base[found.end() :]))
     return None
 
@@ -365,7 +373,7 @@ class _Builder:
             for record in records:
                 by_role.setdefault(record.role, []).append(record)
             for alike in by_role.values():
-                alone = [r for r in alike if len(r) == 1]
+                alone = [r for r in alike if len(r) == 1 and r.numbers[0] >= 0]
                 others = [r for r in alike if len(r) > 1]
                 if not others:
                     continue
@@ -415,8 +423,8 @@ class Recogniser:
         InputError
             When its name says that it is one, but its content does not.
         """
-        head = Head(Path(content.name), bytes(content.view(0, HEAD)))
-        extension = os.path.splitext(name)[1].lower()
+        head = Head(Path(name), bytes(content.view(0, HEAD)))
+        extension = head.extension
         last = self._last.get(extension)
         if last is not None and last.sniff(head) == 2:
             return last

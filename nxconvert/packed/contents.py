@@ -166,8 +166,8 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     """Return a record of frames with all that is known of them; its frames cannot be read here."""
     record = catalogue.records[number]
     n = len(record)
-    numbers = np.frombuffer(record.numbers, np.int64)
-    frames = np.frombuffer(record.frames, np.int32 if record.frames.itemsize == 4 else np.int64)
+    numbers: Any = np.frombuffer(record.numbers, np.int64)
+    frames: Any = np.frombuffer(record.frames, np.int64)
     if bool((numbers < 0).any()) or len(np.unique(numbers)) != n or bool((frames > 0).any()):
         numbers = np.arange(n, dtype=np.int64)
     status = np.zeros(n, STATUS)

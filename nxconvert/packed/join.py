@@ -100,9 +100,9 @@ def _rows(record: Record, on: str, numbers: Sequence[int], names: Sequence[str])
         raise InputError(f"{record.source} has no column of the frames' indices")
     for f in scalars:
         if is_text(f.dtype):
-            where = {_stem(t): i for i, t in enumerate(decode(f.values.read()).tolist())}
-            if any(_stem(n) in where for n in names):
-                return [where.get(_stem(n), -1) for n in names]
+            stems = {_stem(t): i for i, t in enumerate(decode(f.values.read()).tolist())}
+            if any(_stem(n) in stems for n in names):
+                return [stems.get(_stem(n), -1) for n in names]
     raise InputError(f"{record.source} has no column of the files' names")
 
 

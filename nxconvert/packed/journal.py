@@ -1,7 +1,7 @@
 """The journal of a run that packs: what is safely on the disk, so that a run that was killed can be gone on with.
 
-It lies beside the unfinished file. Each line is JSON with its own digest; a line that is torn ends the journal. The first
-line says what was to be packed, and how; a run that is to do anything else does not take it up.
+It lies beside the unfinished file. Each line is JSON with its own digest; a line that is torn ends the journal. The
+first line says what was to be packed, and how; a run that is to do anything else does not take it up.
 """
 
 from __future__ import annotations

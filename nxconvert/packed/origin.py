@@ -7,8 +7,8 @@
 - ``recipes``: a JSON list of recipes; ``recipe``: which one each file has. A recipe is a list of parts:
   ``["literal"]`` and ``["kept"]`` take bytes from the streams of these names, ``["piece", frame, box, encoder,
   parameters]`` encodes a frame or a box of it. ``part_size`` has the bytes of each part, file after file;
-- ``frame_record``, ``frame_row``: where each frame is, file after file: the number of the record (in ``records``, a JSON
-  list) and the row; -1 for a frame that is in no record;
+- ``frame_record``, ``frame_row``: where each frame is, file after file: the number of the record (in ``records``, a
+  JSON list) and the row; -1 for a frame that is in no record;
 - ``literals``, ``kept``: streams of bytes, in the files' order;
 - ``digests``: XXH3 (64 bits) of each chunk of each record and stream, as stored; ``seal``: SHA-256 of all bytes of the
   file that are in no such chunk, but for those of the seal.

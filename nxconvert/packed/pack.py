@@ -240,8 +240,9 @@ class _Run:
             chunk = self.plan.chunks or (1, *record.shape)
             if len(chunk) != len(record.shape) + 1 or chunk[0] != 1 or min(chunk) < 1:
                 wanted = "1," + ",".join(map(str, record.shape))
+                given = ",".join(map(str, chunk))
                 raise UsageError(
-                    f"--chunks {','.join(map(str, chunk))} does not fit {record.series}: its frames are stored one by one",
+                    f"--chunks {given} does not fit {record.series}: its frames are stored one by one",
                     f"write at most {wanted}",
                 )
             shape = (len(record), *record.shape)

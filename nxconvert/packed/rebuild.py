@@ -164,10 +164,20 @@ class Rebuilder:
             The file, and what ``use`` gave, or the error that it could not be put together with.
         """
         pending: deque[tuple[Made, Future[T] | InputError]] = deque()
+
+        def settled() -> tuple[Made, T | InputError]:
+            made, work = pending.popleft()
+            if isinstance(work, InputError):
+                return made, work
+            try:
+                return made, work.result()
+            except InputError as error:
+                return made, error
+
         most = workers() + 2
         for made in files:
             if len(pending) >= most:
-                yield self._settled(pending)
+                yield settled()
             try:
                 inputs = self._inputs(made)
             except InputError as error:
@@ -175,16 +185,7 @@ class Rebuilder:
                 continue
             pending.append((made, pool().submit(self._put_together, made, inputs, use)))
         while pending:
-            yield self._settled(pending)
-
-    def _settled(self, pending: deque[tuple[Made, Future[T] | InputError]]) -> tuple[Made, T | InputError]:
-        made, work = pending.popleft()
-        if isinstance(work, InputError):
-            return made, work
-        try:
-            return made, work.result()
-        except InputError as error:
-            return made, error
+            yield settled()
 
     def _inputs(self, made: Made) -> list[Any]:
         """Read what a file is made of: literals as bytes, frames as they are stored, one for each part."""
@@ -216,7 +217,7 @@ class Rebuilder:
             self._piece(made, part, source, target, decoded)
         if at != made.size:
             raise InputError(f"{made.name}: its parts have {at:,} bytes, the file had {made.size:,}")
-        if hashlib.sha256(out).digest() != made.sha256:
+        if hashlib.sha256(out.data).digest() != made.sha256:
             raise InputError(f"{made.name} does not come back: its SHA-256 is another than that of the original")
         return use(made, out.data)
 

@@ -48,7 +48,7 @@ def restore(
     source: Path,
     folder: Path,
     report: Report,
-    selection: Selection = Selection(),  # noqa: B008 - frozen
+    selection: Selection = Selection(),
     to_format: str = "",
     *,
     overwrite: bool = False,
@@ -92,11 +92,11 @@ def restore(
             files = [made for made in files if made.frames]
         names = {made.number: _named(made.name, format) for made in files}
         paths = checked(folder, names)
-        for number, path in paths.items():
+        for path in paths.values():
             if path.exists() and not overwrite:
                 raise UsageError(f"{path} exists already", "restore into another folder, or add --overwrite")
             if dry_run:
-                report.outputs.append(str(paths[number]))
+                report.outputs.append(str(path))
         if dry_run:
             return
         for parent in {path.parent for path in paths.values()}:
@@ -152,7 +152,7 @@ def _tells_case(folder: Path) -> bool:
     while not there.exists() and there != there.parent:
         there = there.parent
     other = Path(str(there.resolve()).swapcase())
-    return not (other.exists() and os.path.samefile(other, there)) or str(other) == str(there.resolve())
+    return not (other.exists() and other.samefile(there)) or str(other) == str(there.resolve())
 
 
 def _folder(path: Path, root: Path) -> None:

@@ -65,7 +65,7 @@ class Chunked:
         for n in reversed(counts):
             rest, k = divmod(rest, n)
             parts.append(k)
-        return (row, *(k * c for k, c in zip(reversed(parts), self.chunk[1:], strict=True)))
+        return (row * self.chunk[0], *(k * c for k, c in zip(reversed(parts), self.chunk[1:], strict=True)))
 
 
 class Store:

@@ -102,7 +102,7 @@ class Room:
         """
         if len(self._file) < file.size:
             self._file = np.empty(file.size + (file.size >> 4), np.uint8)
-        view = memoryview(self._file)[: file.size]
+        view = self._file[: file.size].data
         try:
             handle = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
