@@ -169,6 +169,8 @@ def _stream(steps: Values, at: Values) -> Values:
     out[starts] = -128
     for size, skip, width in ((3, 1, 2), (7, 3, 4), (15, 7, 8)):
         mine = sizes == size
+        if not mine.any():
+            continue
         if size > 3:
             _at_any(out, 2)[starts[mine] + 1] = -(1 << 15)
         if size > 7:

@@ -14,6 +14,8 @@ from nxconvert.dissection import Entry
 
 MINI = "_array_data.header_contents"
 """The item that holds the mini header."""
+CONVENTION = "_array_data.header_convention"
+"""The item that says in which manner the mini header is written."""
 
 _TOKEN = re.compile(
     r"""^;(?P<field>.*?)\r?\n;(?=\s|\Z)
