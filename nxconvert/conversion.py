@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nxconvert import fit, grid, mapping, naming, registry
-from nxconvert.array import Array, Boxed, Member
+from nxconvert.array import Array, Member
 from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
@@ -22,7 +22,7 @@ from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
 from nxconvert.mapping.export import Exported, matches
 from nxconvert.mapping.imports import Importer
-from nxconvert.part import subtree
+from nxconvert.part import part_of, subtree
 from nxconvert.policy import Policy
 from nxconvert.provenance import stamp
 from nxconvert.record import Field, Record, Role, by_name, plain
@@ -177,9 +177,7 @@ def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Rec
     try:
         if not place.inner:
             return Exported(source, layout_for(source, plan.mapping, report, place), report)
-        if place.inner.strip("/") not in source.root:
-            raise InputError(f"{place.file} has nothing at {place.inner}", "'nxconvert ls FILE' shows what it has")
-        node = source.root[place.inner]
+        node = part_of(source.root, place)
         if isinstance(node, Dataset):
             return _OneDataset(source, node, place)
         return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner)
@@ -222,8 +220,7 @@ class _OneDataset(Records):
         self.source.close()
 
     def __iter__(self) -> Iterator[Record]:
-        box = self.place.slices(self.dataset.ndim)
-        values = Boxed(self.dataset, box) if box else self.dataset
+        values = self.dataset
         name = self.place.inner.rstrip("/").rpartition("/")[2]  # as it was asked for, not as a link resolves
         if values.ndim == 1 and values.dtype.names:
             yield Record({}, by_name(_compound(values, self.dataset.source)), source=self.dataset.source)

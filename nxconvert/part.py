@@ -19,7 +19,7 @@ def part_of(root: Group, place: Location) -> Node:
     Raises
     ------
     InputError
-        When there is nothing, or a link on the way leads nowhere.
+        When there is nothing, a link on the way leads nowhere, or a slice lies outside of the dataset.
     UsageError
         When something else than a dataset has slices, or has too many.
     """
@@ -32,7 +32,11 @@ def part_of(root: Group, place: Location) -> Node:
         return node
     if not isinstance(node, Dataset):
         raise UsageError(f"{place} is no dataset", "only a dataset has slices")
-    return Part(node, place.slices(node.ndim) or ())
+    box = place.slices(node.ndim) or ()
+    for part, length in zip(box, node.shape, strict=False):
+        if length and not range(*part.indices(length)):
+            raise InputError(f"{place} is empty", f"{place.file}::{place.inner} is {' x '.join(map(str, node.shape))}")
+    return Part(node, box)
 
 
 def subtree(root: Group, place: Location) -> Group:
