@@ -380,10 +380,14 @@ class _Builder:
                 for record in alone:
                     number = record.files[0]
                     file = self.catalogue.files[number]
+                    if file.frames != 1:
+                        continue
                     what = f"its frame is {_shape(record)}, those of the series are {_shape(others[0])}"
                     self.catalogue.problems.append(Problem(file.name, what))
                     self.unread.append((number, record.series, record.numbers[0]))
                     del record.files[:], record.frames[:], record.numbers[:]
+                    file.format, file.frames = "", 0
+                    self.found[number].clear()
 
     def _fill(self) -> None:
         """Give rows to the files that cannot be read, where it is clear in which record."""

@@ -121,12 +121,18 @@ class Rebuilder:
         id = self.file[path].id
         chunk, dtype = self.file[path].chunks, self.file[path].dtype
         filters = filters_of(id)
-        return _Frames(path, id, id.shape, dtype, chunk, not filters, codec(filters, dtype, chunk))
+        found = codec(filters, dtype, chunk)
+        if filters and found is None:
+            import hdf5plugin  # noqa: F401 - registers the filters that HDF5 itself must undo
+        return _Frames(path, id, id.shape, dtype, chunk, not filters, found)
 
     def _stored(self, record: int, row: int) -> _Stored:
         frames = self._records[record]
         if not frames.plain and frames.codec is None:
-            return _Stored(frames, [], self.file[frames.path][row])
+            try:
+                return _Stored(frames, [], self.file[frames.path][row])
+            except (OSError, RuntimeError) as error:
+                raise InputError(f"{self.path}: {frames.path}[{row}] cannot be read: {error}") from None
         chunks = []
         counts = [-(-n // c) for n, c in zip(frames.shape[1:], frames.chunk[1:], strict=True)]
         for index in np.ndindex(*counts):

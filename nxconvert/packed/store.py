@@ -159,7 +159,7 @@ class Store:
             space = dataset.id.get_space()
             space.select_hyperslab(offset, part.shape)
             dataset.id.write(h5s.create_simple(part.shape), space, part)
-            h5d.flush(dataset.id)
+            dataset.id.flush()
             stored = dataset.id.read_direct_chunk(offset)[1]
         except (OSError, RuntimeError) as error:
             raise OutputError(f"{self.path} cannot be written: {error}", "is the disk full?") from None
