@@ -26,7 +26,7 @@ WRONG = {
     ),
     "wrong type": (HEAD + "when: yes please\n" + RULES, "4:7: when: Input should be a valid list", ""),
     "wrong version": ("nxconvert: 7\nname: x\nrecord: []\n" + RULES, "1:12: nxconvert: Input should be 1", ""),
-    "no rules": (HEAD, "rules: Field required", ""),
+    "no rules": (HEAD, "rules: must be there", ""),
     "unquoted brace": (
         HEAD + "rules:\n  - {tree: {scan}, field: a}\n",
         "5:12: rules.0.tree: Input should be a valid string",
@@ -72,6 +72,9 @@ WRONG = {
     "local tag": (HEAD + "title: !x y\n", "4:8: the tag !x is not allowed", "remove it"),
     "key twice": (HEAD + "name: other\n" + RULES, "4:1: the key 'name' is there twice", "keep one"),
     "not YAML": (HEAD + "rules: [\n", "m.yaml:5:1: ", "indentation"),
+    "unquoted braces": (HEAD + "rules:\n  - {tree: {scan}/{a}, field: a}\n", "m.yaml:5:", "quote names with braces"),
+    "tab": (HEAD + 'rules:\n\t- {tree: "/{scan}/{a}", field: "{a}"}\n', "m.yaml:5:1: ", "not with tabs"),
+    "indentation": (HEAD + RULES + '   field: "{b}"\n', "m.yaml:6:4: ", "indentation"),
     "a list": ("- 1\n", "1:1: a mapping is a list of keys", "nxconvert: 1"),
     "empty": ("", "1:1: the mapping is empty", "nxconvert: 1"),
     "no field": (HEAD + 'rules:\n  - {tree: "/{scan}/a"}\n', "5:5: the rule for /{scan}/a has no field", "field: NAME"),

@@ -96,11 +96,20 @@ def _yaml(text: str, where: str) -> tuple[Any, dict[tuple[Any, ...], _Position]]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "not YAML"
-        tip = 'quote names with braces: "{name}"' if "{" in text else "check the indentation"
-        raise _error(where, _at(mark) if mark else (1, 1), str(problem), tip) from None
+        raise _error(where, _at(mark) if mark else (1, 1), str(problem), _mend(text, mark)) from None
     if node is None:
         raise _error(where, (1, 1), "the mapping is empty", "begin with 'nxconvert: 1'")
     return _plain(node, (), positions, where), positions
+
+
+def _mend(text: str, mark: Any) -> str:
+    """Return how to mend what is no YAML: where a line begins it is the indentation, elsewhere most often a brace."""
+    lines = text.split("\n")
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "indent with blanks, not with tabs"
+    amid = "{" in line and line[: mark.column].strip()
+    return 'quote names with braces: "{name}"' if amid else "check the indentation"
 
 
 def _at(mark: Any) -> _Position:
@@ -160,9 +169,9 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], _Position], where: str
         first = invalid.errors()[0]
         path = tuple(first["loc"])
         found = first["input"]
-        message = f"{'.'.join(str(p) for p in path) or 'the mapping'}: {first['msg']}"
-        if first["type"] != "missing":
-            message += f", found {_short(found)}"
+        missing = first["type"] == "missing"
+        said = "must be there" if missing else f"{first['msg']}, found {_short(found)}"
+        message = f"{'.'.join(str(p) for p in path) or 'the mapping'}: {said}"
         tip = 'quote names with braces: "{name}"' if isinstance(found, dict) and "string" in first["msg"] else ""
         while path and path not in positions:
             path = path[:-1]
