@@ -27,7 +27,7 @@ BYTE_OFFSET = "cbf-byte-offset"
 _LONGEST = 16 << 20
 _FIRST = 16 << 10
 _HEAD = re.compile(rb"(?m)^" + BOUNDARY + rb"[ \t]*\r?\n")
-_END = re.compile(BOUNDARY + rb"--[ \t]*(?=\r?\n|\Z)")
+_END = re.compile(BOUNDARY + rb"--")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _TYPE = re.compile(r'"?(signed|unsigned) (8|16|32|64)-bit (integer|real(?: IEEE)?)"?').fullmatch
 _COUNT = re.compile(r"\d{1,18}").fullmatch
