@@ -33,7 +33,24 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 def start(app: typer.Typer) -> None:
     """Run an application."""
     _spare_validator()
-    app()
+    refused: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+    try:
+        sys.exit(app(standalone_mode=False) or OK)
+    except refused as error:
+        sys.exit(_misused(error))
+
+
+def _misused(error: Any) -> int:
+    """Say what the parser of the arguments refuses, in the form that all errors have; return the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return USAGE
+    message = error.format_message().rstrip(".")
+    say(f"error: {message[:1].lower()}{message[1:]}")
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        say(f"  tip: '{context.command_path} --help' shows how it is used")
+    return USAGE
 
 
 def _spare_validator() -> None:
