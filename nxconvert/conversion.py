@@ -365,10 +365,11 @@ class _IntoFiles:
                         f"{place} has {len(keys)} records, a {self.format.name} file holds one",
                         f"write into a folder: {path.stem}/ --to {self.format.name}",
                     )
+                what = f"{place} ({'_'.join(key.values())})" if key else str(place)
                 if path not in taken:
-                    self.publisher.reserve(path, str(place))
+                    self.publisher.reserve(path, what)
                 elif not (self.many and (taken[path] == place.file or not self.names.is_folder)):
-                    self.publisher.clash(path, str(place))
+                    self.publisher.clash(path, what)
                 taken[path] = place.file
 
     def _check_folder(self, path: Path) -> None:

@@ -147,4 +147,5 @@ class Naming:
             return template.format_map({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.ending})
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             fields = ", ".join(f"{{{n}}}" for n in ("stem", "entry", "part", "ext", *key))
-            raise UsageError(f"the name template {template!r} is wrong: {error}", f"fields are {fields}") from None
+            why = f"it has no field {{{error.args[0]}}}" if isinstance(error, KeyError) else str(error)
+            raise UsageError(f"the name template {template!r} is wrong: {why}", f"fields are {fields}") from None
