@@ -402,6 +402,8 @@ def test_dimensions_that_only_the_cif_states() -> None:
         ({"X_Binary_Element_Byte_Order": "MIDDLE"}, "type of pixels"),
         ({"Content_Transfer_Encoding": "BASE64"}, "BASE64"),
         ({"Content_MD5": "abc"}, "no MD5"),
+        ({"Content_MD5": None, "Content,MD5": "abc"}, "no line of the header"),
+        ({"CONTENT_MD5": "abc"}, "or a second one"),
         ({"Content_MD5": base64.b64encode(bytes(16)).decode()}, "MD5"),
         ({"Content_Type": 'x;\r\n conversions="x-CBF_PACKED"'}, "cbf_packed"),
     ],

@@ -30,6 +30,7 @@ _HEAD = re.compile(rb"(?m)^" + BOUNDARY + rb"[ \t]*\r?\n")
 _END = re.compile(BOUNDARY + rb"--")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _TYPE = re.compile(r'"?(signed|unsigned) (8|16|32|64)-bit (integer|real(?: IEEE)?)"?').fullmatch
+_KEY = re.compile(r"[a-z][a-z0-9-]*").fullmatch
 _COUNT = re.compile(r"\d{1,18}").fullmatch
 _CONVERSIONS = re.compile(r'conversions\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 _DIMENSIONS = tuple(f"x-binary-size-{which}-dimension" for which in ("fastest", "second", "third"))
@@ -139,7 +140,7 @@ def _next(content: Content, offset: int, number: int) -> tuple[Section | None, i
         if size > _LONGEST:
             raise InputError(f"{where}: no binary section begins in {size:,} bytes of text")
         size *= 4
-    section = Section(where, _keys(raw[head.end() : blank.start()]), offset + blank.end() + len(STARTER))
+    section = Section(where, _keys(where, raw[head.end() : blank.start()]), offset + blank.end() + len(STARTER))
     encoding = section.keys.get("content-transfer-encoding", "")
     if encoding.upper() != "BINARY":
         raise section.wrong(
@@ -150,16 +151,24 @@ def _next(content: Content, offset: int, number: int) -> tuple[Section | None, i
     return section, offset + head.start()
 
 
-def _keys(raw: bytes) -> dict[str, str]:
-    """Return the header of a section, by key in lower case; a line that begins with a blank goes on the one before."""
+def _keys(where: str, raw: bytes) -> dict[str, str]:
+    """Return the header of a section, by key in lower case; a line that begins with a blank goes on the one before.
+
+    Raises
+    ------
+    InputError
+        When a line is none of such a header: a key that cannot be told may be that of the digest.
+    """
     keys: dict[str, str] = {}
     last = ""
     for line in re.split(r"\r?\n", text.decoded(raw)):
         if line[:1] in (" ", "\t") and last:
             keys[last] += f" {line.strip()}"
             continue
-        key, _, value = line.partition(":")
+        key, colon, value = line.partition(":")
         last = key.strip().lower()
+        if not colon or not _KEY(last) or last in keys:
+            raise InputError(f"{where}: {line[:60]!r} is no line of the header of its binary section, or a second one")
         keys[last] = value.strip()
     return keys
 

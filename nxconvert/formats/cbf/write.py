@@ -91,7 +91,7 @@ class CbfSink(RecordSink):
             if self.rows > 1:
                 lines.append((ROW, str(row)))
             lines += _cells(block, self.frame.name, i)
-            name = f"{self.stem}_{row:0{self.digits}d}"
+            name = f"{self.stem}_{row:0{self.digits}d}" if self.rows > 1 else self.stem
             path = self.path / f"{name}{EXTENSION}" if self.rows > 1 else self.path
             self._file(path, name, [*lines, *self.header], np.ascontiguousarray(data[i], self.dtype))
 
