@@ -27,7 +27,16 @@ _HOMES = {
 
 
 class Encoder(ABC):
-    """Turns pixels into bytes, and back. It has no state: threads share it."""
+    """Turns pixels into bytes, and back. It has no state: threads share it.
+
+    Attributes
+    ----------
+    lasting
+        Whether what it makes depends on the pixels and parameters alone, and on no version of a library: only then may
+        an archive rely on it.
+    """
+
+    lasting = True
 
     @abstractmethod
     def decode(self, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], parameters: Parameters) -> Values:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert import registry
+from nxconvert.compressed import bare, inside
 from nxconvert.dissection import Dissection, Entry, FileContent
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Content, Format, Head
@@ -51,6 +52,8 @@ class File:
         The name of its format when it is read as images, or an empty string.
     frames
         How many frames it has.
+    packed
+        Whether it is compressed as a whole.
     """
 
     path: str
@@ -59,6 +62,7 @@ class File:
     mtime: int
     format: str = ""
     frames: int = 0
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class FrameRecord:
         Rows whose frame could not be read.
     keys
         What is known of the headers.
+    strips
+        Shape of the strips when all frames are strips of deflate, which can be moved as they are; None when not.
     """
 
     series: str
@@ -112,6 +118,7 @@ class FrameRecord:
     numbers: array[int] = field(default_factory=lambda: array("q"))
     damaged: set[int] = field(default_factory=set)
     keys: Keys = field(default_factory=Keys)
+    strips: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -324,11 +331,13 @@ class _Builder:
         self.found.append(rows)
         try:
             with FileContent(file.path) as content:
-                format = self.recognise(content, file.name)
+                inner = inside(content)
+                format = self.recognise(inner or content, bare(file.name))
                 if format is None:
                     return
                 assert format.dissect is not None
-                found = format.dissect(content)
+                found = format.dissect(inner or content)
+                file.packed = inner is not None
         except InputError as error:
             self._problem(number, file, series, index, error.message.removeprefix(file.path).lstrip(": "))
             return
@@ -342,7 +351,10 @@ class _Builder:
             record = self.records.get(key)
             if record is None:
                 record = self.records[key] = FrameRecord(series, role, frame.shape, frame.dtype)
+                record.strips = strips_of(found, n)
                 self.series.setdefault(series, []).append(record)
+            if record.strips is not None and record.strips != strips_of(found, n):
+                record.strips = None
             rows.append((record, record.add(number, n, index)))
             record.keys.add(entries(found, n, self.layout))
 
@@ -402,6 +414,24 @@ class _Builder:
             record.damaged = {row + (row >= at) for row in record.damaged} | {at}
             for rows in self.found[number + 1 :]:
                 rows[:] = [(r, row + (r is record)) for r, row in rows]
+
+
+def strips_of(found: Dissection, frame: int) -> tuple[int, ...] | None:
+    """Return the shape of the strips of a frame that are each a stream of zlib, without a predictor; else None."""
+    shape = found.frames[frame].shape
+    strips: tuple[int, ...] | None = None
+    for piece in found.pieces:
+        if piece.frame != frame:
+            continue
+        if piece.encoder != "deflate" or piece.parameters[:1] != (1,):
+            return None
+        box = piece.box or tuple((0, n) for n in shape)
+        size = tuple(b - a for a, b in box)
+        strips = strips or size
+        inside = all(a % n == 0 and b == min(a + n, m) for (a, b), n, m in zip(box, strips, shape, strict=True))
+        if not inside:
+            return None
+    return strips
 
 
 def entries(found: Dissection, frame: int, layout: Layout) -> list[Entry]:

@@ -25,6 +25,22 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 COMPRESSIONS = ["bitshuffle-lz4", "gzip", "none", "zstd", "bitshuffle-zstd"]
 
 
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in the test's folder; in this process, since there are many."""
+    from typer.testing import CliRunner
+
+    from nxconvert.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        done = CliRunner().invoke(app, [str(a) for a in arguments])
+        return subprocess.CompletedProcess([command], done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
 def frame(number: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
     """A frame of counts, with a peak that moves."""
     rng = np.random.default_rng(number)
@@ -255,6 +271,52 @@ def test_some_files_or_frames_are_restored(run: Run, tmp_path: Path) -> None:
     import tifffile
 
     assert np.array_equal(tifffile.imread(tmp_path / "tiff" / "scan_0005.tif"), frame(5))
+
+
+def test_compressed_files_are_packed_as_images_and_come_back(run: Run, tmp_path: Path) -> None:
+    import bz2
+    import gzip
+
+    scan = series(tmp_path / "scan", 4)
+    for i, pack in enumerate((gzip.compress, bz2.compress)):
+        path = scan / f"scan_{i:04d}.edf"
+        (scan / f"scan_{i:04d}.edf.{('gz', 'bz2')[i]}").write_bytes(pack(path.read_bytes()))
+        path.unlink()
+    (scan / "log.gz").write_bytes(gzip.compress(b"no image"))
+    done = run("nxconvert", "pack", "scan", "-o", "scan.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "scan.h5") as file:
+        found = [
+            file[f"{e}/data/data"][i] for e in file if e.startswith("entry") for i in range(len(file[f"{e}/data/data"]))
+        ]
+        assert {f.tobytes() for f in found} == {frame(i).tobytes() for i in range(4)}
+    assert run("nxconvert", "verify", "scan.h5", "--against", "scan").returncode == 0
+    (scan / "scan_0009.edf.gz").write_bytes((scan / "scan_0000.edf.gz").read_bytes()[:-20])
+    done = run("nxconvert", "pack", "scan", "-o", "b.h5")
+    assert done.returncode == 1
+    assert "scan_0009.edf.gz: is truncated" in done.stderr
+
+
+def test_strips_of_deflate_move_as_they_are(run: Run, tmp_path: Path) -> None:
+    import tifffile
+
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    for i in range(3):
+        tifffile.imwrite(scan / f"t_{i}.tif", frame(i), compression="zlib", rowsperstrip=25)
+    done = run("nxconvert", "pack", "scan", "-o", "scan.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "scan.h5") as file:
+        data = file["entry/data/data"]
+        assert data.chunks == (1, 25, 80)
+        assert np.array_equal(data[()], [frame(i) for i in range(3)])
+        with tifffile.TiffFile(scan / "t_1.tif") as tif:
+            page = tif.pages[0]
+            raw = (scan / "t_1.tif").read_bytes()
+            at, n = page.dataoffsets[1], page.databytecounts[1]
+        assert data.id.read_direct_chunk((1, 25, 0))[1] == raw[at : at + n]
+        assert "kept" not in file["origin/recipes"][()].tobytes().decode()
+    assert run("nxconvert", "verify", "scan.h5", "--against", "scan").returncode == 0
 
 
 def test_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:
@@ -516,7 +578,7 @@ def test_real_files_come_back(run: Run, tmp_path: Path, corpus: Path, part: str)
         rebuilt = [
             Path(name).suffix.lower()
             for name, recipe in zip(names, origin["recipe"][()], strict=True)
-            if any(part[0] == "piece" for part in recipes[recipe])
+            if any(part[0] in ("piece", "chunk") for part in recipes[recipe])
         ]
     if part == "series":
         assert rebuilt.count(".edf") == 43

@@ -6,7 +6,8 @@
   ``frames``, how many frames it has, one for each file;
 - ``recipes``: a JSON list of recipes; ``recipe``: which one each file has. A recipe is a list of parts:
   ``["literal"]`` and ``["kept"]`` take bytes from the streams of these names, ``["piece", frame, box, encoder,
-  parameters]`` encodes a frame or a box of it. ``part_size`` has the bytes of each part, file after file;
+  parameters]`` encodes a frame or a box of it, ``["chunk", frame, number]`` is a chunk of the frame as it is stored.
+  ``part_size`` has the bytes of each part, file after file;
 - ``frame_record``, ``frame_row``: where each frame is, file after file: the number of the record (in ``records``, a
   JSON list) and the row; -1 for a frame that is in no record;
 - ``literals``, ``kept``: streams of bytes, in the files' order;

@@ -22,6 +22,7 @@ import numpy as np
 import xxhash
 
 from nxconvert import registry
+from nxconvert.compressed import inside
 from nxconvert.dissection import FileContent
 from nxconvert.engine.codecs import pool, workers
 from nxconvert.engine.publish import sync
@@ -237,6 +238,10 @@ class _Run:
 
     def _datasets(self) -> None:
         for record in self.catalogue.records:
+            if record.strips is not None:
+                shape = (len(record), *record.shape)
+                self.store.frames(record.entry, shape, record.dtype, record.strips, "deflate")
+                continue
             chunk = self.plan.chunks or (1, *record.shape)
             if len(chunk) != len(record.shape) + 1 or chunk[0] != 1 or min(chunk) < 1:
                 wanted = "1," + ",".join(map(str, record.shape))
@@ -308,7 +313,7 @@ class _Run:
             with FileContent(file.path) as content:
                 dissect = self.formats[file.format].dissect
                 assert dissect is not None
-                found = dissect(content)
+                found = dissect(inside(content) or content)
                 self._columns(number, [entries(found, n, self.layout) for n in range(len(found.frames))])
 
     # File after file
@@ -355,11 +360,9 @@ class _Run:
                 continue
             dataset = self.store.datasets[self.catalogue.records[record].entry]
             per_row = dataset.per_row
-            if all((dataset.name, row * per_row + i) in self.stored for i in range(per_row)):
-                targets.append(None)
-                continue
-            plain = not dataset.filters
-            targets.append(Target(dataset.name, row, per_row, dataset.chunk, dataset.codec, plain))
+            there = bool(self.stored) and all((dataset.name, row * per_row + i) in self.stored for i in range(per_row))
+            plain, moves = not dataset.filters, self.catalogue.records[record].strips is not None
+            targets.append(Target(dataset.name, row, per_row, dataset.chunk, dataset.codec, plain, there, moves))
         return targets
 
     def _finish(self, pending: deque[tuple[int, Future[Taken], Room, int]]) -> int:
@@ -386,7 +389,10 @@ class _Run:
             if file.format:
                 dissect = self.formats[file.format].dissect
                 assert dissect is not None
-                found = dissect(content)
+                image = inside(content) if file.packed else content
+                taken.kept = file.packed
+                assert image is not None
+                found = dissect(image)
                 room = _Fresh()
                 good = disassemble(content, found, self.layout, self._targets(number), room, taken, self._chunks)
             cut_literals = not taken.kept and bool(good)

@@ -199,7 +199,7 @@ class Rebuilder:
         frames: dict[int, _Stored] = {}
         inputs: list[Any] = []
         for part, size in zip(made.parts, made.sizes, strict=True):
-            if part[0] == "piece":
+            if part[0] in ("piece", "chunk"):
                 number = part[1]
                 if number not in frames:
                     frames[number] = self._stored(*made.frames[number])
@@ -228,6 +228,12 @@ class Rebuilder:
         return use(made, out.data)
 
     def _piece(self, made: Made, part: Any, source: _Stored, target: Values, decoded: dict[int, Values]) -> None:
+        if part[0] == "chunk":
+            raw = np.frombuffer(source.chunks[part[2]][1], np.uint8)
+            if raw.size != target.size:
+                raise InputError(f"{made.name}: chunk {part[2]} of frame {part[1]} has another size than it had")
+            target[:] = raw
+            return
         _, number, box, how, parameters = part
         shape, dtype = source.frames.shape[1:], source.frames.dtype
         try:

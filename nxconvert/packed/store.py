@@ -92,12 +92,17 @@ class Store:
         self.datasets: dict[str, Chunked] = {}
 
     def frames(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: Sequence[int], how: str) -> None:
-        """Make the dataset of a record's frames, ``/NAME/data/data``."""
+        """Make the dataset of a record's frames, ``/NAME/data/data``.
+
+        ``how`` is a compression, or ``deflate`` alone.
+        """
         plist = h5p.create(h5p.DATASET_CREATE)
         cut = (1, *(min(c, n) for c, n in zip(chunk, shape[1:], strict=True)))
         plist.set_chunk(cut)
         plist.set_attr_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
-        if how != "none":
+        if how == "deflate":
+            plist.set_deflate(6)
+        elif how != "none":
             add_filter(plist, how)
         group = _group(_group(self.file, name), "data")
         made = h5d.create(group.id, b"data", h5t.py_create(dtype, logical=True), h5s.create_simple(shape), dcpl=plist)

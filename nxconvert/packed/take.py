@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xxhash
 
+from nxconvert.compressed import inside
 from nxconvert.dissection import Dissection, Entry, Piece, pixels
 from nxconvert.encoders import RAW, encoder
 from nxconvert.engine.codecs import Codec
@@ -21,7 +22,8 @@ from nxconvert.series import File, Layout, entries
 
 Raw = np.ndarray[Any, Any]
 Part = list[Any]
-"""A part of a file: ``["literal"]``, ``["kept"]``, or ``["piece", frame, box, encoder, parameters]``."""
+"""A part of a file: ``["literal"]``, ``["kept"]``, ``["piece", frame, box, encoder, parameters]``, or ``["chunk",
+frame, number]``: the chunk of the frame of that number, as it is stored."""
 
 LITERAL: Part = ["literal"]
 KEPT: Part = ["kept"]
@@ -29,7 +31,10 @@ KEPT: Part = ["kept"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a frame goes: the dataset, the row and how its chunks are cut and encoded."""
+    """Where a frame goes: the dataset, the row and how its chunks are cut and encoded.
+
+    ``there`` tells whether it is stored already; ``moves`` whether strips of deflate are chunks as they are.
+    """
 
     name: str
     row: int
@@ -37,6 +42,8 @@ class Target:
     chunk: tuple[int, ...]
     codec: Codec | None
     plain: bool
+    there: bool = False
+    moves: bool = False
 
 
 @dataclass(slots=True)
@@ -159,18 +166,20 @@ def take(file: File, format: Format, layout: Layout, targets: Sequence[Target | 
     layout
         How its header is understood.
     targets
-        Where each frame goes; None for a frame that is stored already, or that has no row.
+        Where each frame goes; None for a frame that has no row.
     room
         To work in; what is returned lies in it.
     """
     held = room.load(file)
     taken = Taken(hashlib.sha256(held).digest())
     content = Content(file.path, held)
+    if file.packed:  # another version of the compressor may make other bytes: they are kept beside the frames
+        content, taken.kept = inside(content) or content, True
     assert format.dissect is not None
     found = format.dissect(content)
     if len(found.frames) != len(targets):
         raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
-    room.reserve(sum(t.codec.room * t.per_row for t in targets if t is not None and t.codec is not None))
+    room.reserve(sum(t.codec.room * t.per_row for t in targets if t is not None and t.codec and not t.there))
     good = disassemble(content, found, layout, targets, room, taken)
     cut(content, file.size, good, taken)
     if taken.kept:
@@ -186,7 +195,7 @@ def disassemble(
     room: Room,
     taken: Taken,
     put: Callable[[list[Stored]], None] | None = None,
-) -> list[Piece]:
+) -> list[tuple[Piece, Part]]:
     """Encode the frames of a file for storage; return the pieces that can be made of them again, byte for byte.
 
     Parameters
@@ -194,7 +203,7 @@ def disassemble(
     put
         Takes the chunks of a frame at once, for files that are larger than memory; else they are gathered.
     """
-    good: list[Piece] = []
+    good: list[tuple[Piece, Part]] = []
     pieces: dict[int, list[Piece]] = {}
     for piece in found.pieces:
         pieces.setdefault(piece.frame, []).append(piece)
@@ -206,21 +215,49 @@ def disassemble(
             taken.damaged[number] = error.message.removeprefix(content.name).lstrip(": ")
             taken.kept = True
             continue
-        good += (p for piece in pieces.get(number, ()) if (p := reproducible(content, piece, values)) is not None)
-        if target is not None:
-            chunks = encoded(values, target, room)
+        if target is None:
+            taken.kept = True  # it has no row: nothing could be made of it
+            continue
+        streams: dict[int, memoryview] = {}
+        for piece in pieces.get(number, ()):
+            if target.moves and (chunk := moved(content, piece, values, target)) is not None:
+                streams[chunk] = content.view(piece.offset, piece.size)
+                good.append((piece, ["chunk", number, chunk]))
+            elif (again := reproducible(content, piece, values)) is not None:
+                good.append((again, ["piece", number, again.box, again.encoder, list(again.parameters)]))
+        if not target.there:
+            chunks = encoded(values, target, room, streams)
             if put is None:
                 taken.chunks += chunks
             else:
                 put(chunks)
-    good.sort(key=lambda piece: piece.offset)
+    good.sort(key=lambda made: made[0].offset)
     return good
+
+
+def moved(content: Content, piece: Piece, values: Raw, target: Target) -> int | None:
+    """Return the number of the chunk, in its row, that a stream of deflate is as it stands; None when it is none."""
+    shape, chunk = values.shape, target.chunk[1:]
+    box = piece.box or tuple((0, n) for n in shape)
+    whole = all(a % c == 0 and b - a == c for (a, b), c in zip(box, chunk, strict=True))
+    if piece.encoder != "deflate" or piece.parameters[:1] != (1,) or not whole or target.codec is None:
+        return None
+    raw = np.frombuffer(content.view(piece.offset, piece.size), np.uint8)
+    out = np.empty(chunk, values.dtype)
+    same = target.codec.decode(raw, raw.size, out)
+    part = values[tuple(slice(a, b) for a, b in box)]
+    if not same or out.tobytes() != np.ascontiguousarray(part).tobytes():
+        return None
+    counts = [-(-n // c) for n, c in zip(shape, chunk, strict=True)]
+    return int(np.ravel_multi_index([a // c for (a, _), c in zip(box, chunk, strict=True)], counts))
 
 
 def reproducible(content: Content, piece: Piece, values: Raw) -> Piece | None:
     """Return a piece with the parameters by which its bytes are made again, or None when none are known."""
     if piece.encoder == RAW:
         return piece
+    if not encoder(piece.encoder).lasting:
+        return None
     part = values if piece.box is None else values[tuple(slice(a, b) for a, b in piece.box)]
     raw = content.view(piece.offset, piece.size)
     parameters = encoder(piece.encoder).guess(raw, np.ascontiguousarray(part), piece.parameters)
@@ -229,13 +266,15 @@ def reproducible(content: Content, piece: Piece, values: Raw) -> Piece | None:
     return Piece(piece.offset, piece.size, piece.frame, piece.box, piece.encoder, parameters)
 
 
-def encoded(values: Raw, target: Target, room: Room) -> list[Stored]:
-    """Encode a frame's chunks."""
+def encoded(values: Raw, target: Target, room: Room, streams: Mapping[int, memoryview]) -> list[Stored]:
+    """Encode a frame's chunks, but for those that are there as streams."""
     chunks = []
     for i, part in enumerate(_cut(values, target.chunk[1:])):
         number = target.row * target.per_row + i
-        if target.plain:
-            raw: Any = part.reshape(-1).view(np.uint8).data
+        if i in streams:
+            raw: Any = streams[i]
+        elif target.plain:
+            raw = part.reshape(-1).view(np.uint8).data
         elif target.codec is not None:
             raw = target.codec.encode(part, room.buffer(target.codec.room))
         else:
@@ -260,13 +299,13 @@ def _cut(values: Raw, chunk: tuple[int, ...]) -> Iterator[Raw]:
         yield np.ascontiguousarray(part)
 
 
-def cut(content: Content, size: int, good: Sequence[Piece], taken: Taken) -> None:
+def cut(content: Content, size: int, good: Sequence[tuple[Piece, Part]], taken: Taken) -> None:
     """Write down how a file is put together: pieces, and literals between them."""
     at = 0
-    for piece in good:
+    for piece, part in good:
         if piece.offset > at:
             _literal(content, at, piece.offset, taken)
-        taken.parts.append(["piece", piece.frame, piece.box, piece.encoder, list(piece.parameters)])
+        taken.parts.append(part)
         taken.sizes.append(piece.size)
         at = piece.offset + piece.size
     if at < size:

@@ -109,7 +109,9 @@ def _predicted(values: Values, how: Parameters) -> tuple[memoryview, int]:
 
 
 class Deflate(_Packed):
-    """Streams of zlib; a way is the library and its level."""
+    """Streams of zlib; a way is the library and its level. Another version of it may make other bytes."""
+
+    lasting = False
 
     _FIRST = 2 << 20
     """Of the data, so many bytes show whether a library that cannot work piece by piece made the stream."""
@@ -162,7 +164,7 @@ def _by_zlib(raw: memoryview, data: memoryview, level: int) -> bool:
 
 
 class PackBits(_Packed):
-    """Runs of bytes, row by row; a way is the library."""
+    """Runs of bytes, row by row, as libtiff finds them."""
 
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
@@ -170,21 +172,14 @@ class PackBits(_Packed):
         return imagecodecs.packbits_decode(bytes(raw))
 
     def packed(self, data: Any, row: int, way: Parameters) -> Any:
-        if way == ("libtiff",):
-            return packbits(data, row)
-        if way == ("imagecodecs",):
-            import imagecodecs
-
-            return imagecodecs.packbits_encode(np.frombuffer(data, np.uint8).reshape(-1, row), axis=-1)
-        raise ValueError(f"PackBits of {way} is not known to this version of nxconvert")
+        return packbits(data, row)
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
-        yield ("imagecodecs",)
-        yield ("libtiff",)
+        yield ()
 
 
 class Lzw(_Packed):
-    """Codes of 9 to 12 bits, the first bit the highest; a way is the library."""
+    """Codes of 9 to 12 bits, the first bit the highest; a way is the program whose choices are taken."""
 
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
@@ -192,17 +187,13 @@ class Lzw(_Packed):
         return imagecodecs.lzw_decode(bytes(raw))
 
     def packed(self, data: Any, row: int, way: Parameters) -> Any:
-        if way == ("libtiff",):
-            return lzw(data)
-        if way == ("imagecodecs",):
-            import imagecodecs
-
-            return imagecodecs.lzw_encode(data)
-        raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
+        if way not in (("libtiff",), ("tifffile",)):
+            raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
+        return lzw(data, thrifty=way == ("libtiff",))
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
-        yield ("imagecodecs",)
         yield ("libtiff",)
+        yield ("tifffile",)
 
 
 class Bits(Encoder):
