@@ -152,12 +152,23 @@ def _check_options(plan: Plan, format: Format) -> None:
 
 
 def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
-    """Open an input as its format says it is: a tree or records."""
+    """Open an input as its format says it is: a tree or records.
+
+    Raises
+    ------
+    InputError
+        When it is of no known format, or has no record of the name that the location has.
+    """
     if isinstance(place, Held):
         return place.open()
     format = registry.detect(place, registry.head(place), plan.from_format)
     assert format.open is not None
-    return format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))
+    source = format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))
+    name = place.inner.strip("/")
+    if name and isinstance(source, Records) and name not in ["_".join(k.values()) for k in source.keys()]:  # noqa: SIM118
+        source.close()
+        raise InputError(f"{place.file} has nothing at {place.inner}", "'nxconvert ls FILE' shows what it has")
+    return source
 
 
 def open_records(place: Location, plan: Plan, report: Report) -> Records:
