@@ -181,6 +181,9 @@ class PackBits(_Packed):
 class Lzw(_Packed):
     """Codes of 9 to 12 bits, the first bit the highest; a way is the program whose choices are taken."""
 
+    _FIRST = 1 << 16
+    """Of the data, so many bytes mostly show whose the choices are."""
+
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
 
@@ -190,6 +193,13 @@ class Lzw(_Packed):
         if way not in (("libtiff",), ("tifffile",)):
             raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
         return lzw(data, thrifty=way == ("libtiff",))
+
+    def made(self, raw: memoryview, data: memoryview, row: int, way: Parameters) -> bool:
+        if len(data) > 4 * self._FIRST:
+            first = self.packed(data[: self._FIRST], row, way)[:-4]
+            if raw[: len(first)] != first:
+                return False
+        return super().made(raw, data, row, way)
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
         yield ("libtiff",)

@@ -1,7 +1,7 @@
-"""LZW and PackBits as libtiff writes them, to the bit.
+"""LZW and PackBits as libtiff writes them, to the bit, and LZW as tifffile does.
 
 Both standards leave the writer choices: when the table of strings is cleared, which short runs become part of a
-literal. These are libtiff's, as its files show.
+literal. These are those that the files of the two show. No library is used, so what is made here stays the same.
 """
 
 from __future__ import annotations
@@ -10,19 +10,29 @@ from typing import Any
 
 import numpy as np
 
-_CLEAR, _END, _FIRST, _LAST = 256, 257, 258, 4094
+_CLEAR, _END, _FIRST, _FULL = 256, 257, 258, 4096
 _GAP = 10_000
 """After so many bytes libtiff looks whether the compression still pays."""
 
 
-def lzw(data: memoryview) -> bytes:
-    """Compress with LZW."""
+def lzw(data: memoryview, *, thrifty: bool = True) -> bytes:
+    """Compress with LZW.
+
+    Parameters
+    ----------
+    data
+        At least one byte.
+    thrifty
+        Clear the table before it is full, and when the compression no longer pays, as libtiff does; tifffile clears
+        it when it is full.
+    """
+    last = _FULL - 2 if thrifty else _FULL
     runs: list[np.ndarray[Any, Any]] = []
     codes: list[int] = []
     add = codes.append
     table: dict[int, int] = {}
     get = table.get
-    before, check, best = -1, _GAP, 0  # of the bytes since the table was cleared
+    before, check, best = -1, _GAP if thrifty else len(data) + 1, 0  # of the bytes since the table was cleared
     bits, free = 9, _FIRST
     string = data[0]
     for at, byte in enumerate(data[1:], 1):
@@ -37,7 +47,7 @@ def lzw(data: memoryview) -> bytes:
         width = free.bit_length()
         bits += width
         free += 1
-        clear = free == _LAST
+        clear = free == last
         if not clear and free.bit_length() == width and at - before >= check:
             check = at - before + _GAP
             ratio = ((at - before) << 8) // bits
@@ -47,20 +57,28 @@ def lzw(data: memoryview) -> bytes:
             runs.append(np.array(codes, np.uint16))
             codes.clear()
             table.clear()
-            bits, before, best, free = free.bit_length(), at, 0, _FIRST
+            bits, before, best, free = width, at, 0, _FIRST
     add(string)
-    if free + 1 == _LAST:
+    if thrifty and free + 1 == last:
         add(_CLEAR)
         runs.append(np.array(codes, np.uint16))
         codes.clear()
     add(_END)
     runs.append(np.array(codes, np.uint16))
-    return _joined(runs)
+    out, left = _joined(runs)
+    # tifffile ends with an empty byte when the codes fill whole ones
+    return bytes(out if left or thrifty else out + b"\0")
 
 
-def _joined(runs: list[np.ndarray[Any, Any]]) -> bytes:
-    """Write codes one after the other, each as wide as the table then asks for; it grows by one with each code."""
-    widths = np.array([n.bit_length() for n in range(_FIRST, _LAST + 1)])[:, None]
+def _joined(runs: list[np.ndarray[Any, Any]]) -> tuple[bytearray, int]:
+    """Write codes one after the other, each as wide as the table then asks for; it grows by one with each code.
+
+    Returns
+    -------
+    tuple
+        The bytes, and how many bits of the last are used, or 0 when all are.
+    """
+    widths = np.array([min(n.bit_length(), 12) for n in range(_FIRST, _FULL + 2)])[:, None]
     out = bytearray()
     rest = np.array([(_CLEAR >> i) & 1 for i in range(8, -1, -1)], np.uint8)
     for run in runs:
@@ -71,7 +89,7 @@ def _joined(runs: list[np.ndarray[Any, Any]]) -> bytes:
         whole = len(bits) // 8 * 8
         out += np.packbits(bits[:whole]).tobytes()
         rest = bits[whole:]
-    return bytes(out + np.packbits(rest).tobytes())
+    return out + np.packbits(rest).tobytes(), len(rest)
 
 
 def packbits(data: memoryview, row: int) -> bytes:
