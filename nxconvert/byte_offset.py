@@ -52,12 +52,12 @@ class ByteOffset(Encoder):
         unsigned = np.dtype(f"<u{integers.itemsize}")
         at = np.flatnonzero(steps.view(unsigned) + unsigned.type(127) > 254)
         if not len(at):
-            return steps.astype(np.int8).data
+            return steps.astype(np.int8).view(np.uint8).data
         if integers.itemsize == 4 and len(at) * _SPARSE > len(steps) and _narrow(pixels):
             from fabio.ext import byte_offset
 
-            return byte_offset.comp_cbf32(pixels).data
-        return _stream(steps, at).data
+            return byte_offset.comp_cbf32(pixels).view(np.uint8).data
+        return _stream(steps, at).view(np.uint8).data
 
 
 def _same(found: int, n: int) -> None:
