@@ -283,6 +283,10 @@ def enum_of(dtype: np.dtype[Any]) -> Mapping[str, int] | None:
 
 def type_name(dtype: np.dtype[Any]) -> str:
     """Name a dtype in a way that ``named_type`` reads back: ``float64``, ``S8``, ``str``, ``enum(int8){"on": 1}``."""
+    if dtype.metadata is None and dtype.kind in "biufc":
+        if dtype not in _NUMBERS:
+            _NUMBERS[dtype] = dtype.name if dtype.isnative else dtype.str
+        return _NUMBERS[dtype]
     metadata: Mapping[str, Any] = dtype.metadata or {}
     if "vlen" in metadata:
         vlen = metadata["vlen"]
@@ -304,6 +308,10 @@ def type_name(dtype: np.dtype[Any]) -> str:
     if dtype.kind in "biufc" and dtype.isnative:
         return dtype.name
     return dtype.str.lstrip("|")
+
+
+_NUMBERS: dict[np.dtype[Any], str] = {}
+"""Names of types of numbers, which numpy takes its time to make."""
 
 
 def named_type(name: str) -> np.dtype[Any]:

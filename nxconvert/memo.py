@@ -58,9 +58,9 @@ def describe(record: Record, lose: Callable[[str, str], None] = lambda name, why
     return memo
 
 
-def dumps(memo: Mapping[str, Any]) -> str:
-    """Write a memo as one line of ASCII."""
-    return json.dumps(memo, ensure_ascii=True, separators=(",", ":"))
+def dumps(memo: Mapping[str, Any], comma: str = ",") -> str:
+    """Write a memo as one line of ASCII; ``comma`` stands between its parts."""
+    return json.dumps(memo, ensure_ascii=True, separators=(comma, ":"))
 
 
 def loads(text: str) -> dict[str, Any] | None:
@@ -167,9 +167,15 @@ def _header(f: Field, lose: Callable[[str, str], None]) -> Any:
     kind = type_name(dtype)
     value: Any = values.item() if values.ndim == 0 else None
     about = _about(f, lose)
-    if not about and type(value) is _NATURAL.get(kind) and not (isinstance(value, float) and not math.isfinite(value)):
+    natural = type(value) is _NATURAL.get(kind) and not (isinstance(value, float) and not math.isfinite(value))
+    if natural and not about:
         return value
-    return {"value": _jsonable(values), "dtype": kind, **({"shape": list(f.shape)} if 0 in f.shape else {}), **about}
+    return {
+        "value": value if natural else _jsonable(values),
+        "dtype": kind,
+        **({"shape": list(f.shape)} if 0 in f.shape else {}),
+        **about,
+    }
 
 
 def _jsonable(values: np.ndarray[Any, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +16,9 @@ from nxconvert.array import decode, is_text
 
 PIECE = 8192
 """Rows that are written at once, so that they stay in the processor's caches."""
+
+_ROW_END, _NULL = re.compile(rb"\],\["), re.compile(b"null")
+"""Signs in JSON; an expression finds them in less than half the time that the methods of ``bytes`` take."""
 
 Column = np.ndarray[Any, Any]
 
@@ -80,6 +84,11 @@ def _flat(column: Column) -> Column:
 
 def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
     cells: list[list[bytes]] = []
+    kinds = [_whole_kind(c, count, style) for c in columns]
+    if "d" in kinds and set(kinds) <= set("dlqi") and len(set(kinds)) > 1:
+        lines = _mixed(columns, kinds, count)
+        if lines is not None:
+            return lines.replace(b",", style.separator) if style.separator != b"," else lines
     for kind, run in groupby(columns, lambda c: _whole_kind(c, count, style)):
         together = list(run)
         text = _block(together, count, style.missing) if kind else None
@@ -106,6 +115,25 @@ def _whole_kind(column: Column, count: int, style: Style) -> str:
     return column.dtype.char if whole or column.dtype.kind == "f" else ""
 
 
+def _mixed(columns: Sequence[Column], kinds: Sequence[str], count: int) -> bytes | None:
+    """Write columns of whole numbers between columns of floats; None when a float is missing or not finite.
+
+    All are written as floats, whole numbers as null, in whose places they are put.
+    """
+    parts = [c if c.ndim == 2 else c.reshape(len(c), 1) for c in columns]
+    if any(type(c) is not np.ndarray or len(c) != count for c in columns) or 0 in {p.shape[1] for p in parts}:
+        return None
+    block = np.concatenate([p if k == "d" else np.full(p.shape, np.nan) for p, k in zip(parts, kinds, strict=True)], 1)
+    whole = np.concatenate([p for p, k in zip(parts, kinds, strict=True) if k != "d"], 1).ravel()
+    cells = _NULL.split(orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY))
+    if len(cells) - 1 != len(whole):
+        return None
+    pieces = [b""] * (2 * len(cells) - 1)
+    pieces[::2] = cells
+    pieces[1::2] = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    return _ROW_END.sub(b"\n", b"".join(pieces)[2:-2]) + b"\n"
+
+
 def _block(columns: Sequence[Column], count: int, missing: bytes) -> bytes | None:
     """Write columns of one numeric type at once; floats may end early, be masked or not be finite."""
     widths = [1 if c.ndim == 1 else c.shape[1] for c in columns]
@@ -124,15 +152,15 @@ def _block(columns: Sequence[Column], count: int, missing: bytes) -> bytes | Non
     if gone is not None:
         block[gone] = np.nan
     text = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in text:  # as JSON has no other word for what is not finite
-        odd = ~np.isfinite(block)
+    odd = ~np.isfinite(block)
+    if odd.any():  # it is null, as JSON has no other word for it
         words = {np.inf: b"inf", -np.inf: b"-inf"}
         tokens = [words.get(v, b"nan") for v in block[odd].tolist()]
         if gone is not None:
             tokens = [missing if g else t for g, t in zip(gone[odd].tolist(), tokens, strict=True)]
-        parts = text.split(b"null")
+        parts = _NULL.split(text)
         text = b"".join(p for pair in zip(parts, [*tokens, b""], strict=True) for p in pair)
-    return text[2:-2].replace(b"],[", b"\n")
+    return _ROW_END.sub(b"\n", text[2:-2])
 
 
 def _gone(columns: Sequence[Column], widths: Sequence[int], count: int) -> Column:

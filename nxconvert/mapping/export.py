@@ -20,7 +20,7 @@ from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset, Group, Node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Hit:
     """One object that one rule matched."""
 
@@ -116,60 +116,81 @@ class _Walker:
             self._plots[path] = plot_of(group)
         return self._plots[path]
 
-    def child(self, group: Group, path: str, name: str, *, keep: bool) -> Node | None:
+    def child(self, group: Group, path: str, name: str) -> Node | None:
+        """Return a child as ``_open`` does, but open it once for a record."""
+        if (path, name) not in self._nodes:
+            self._nodes[path, name] = self._open(group, name)
+        return self._nodes[path, name]
+
+    def _open(self, group: Group, name: str) -> Node | None:
         """Return a child, or None when it is not there or leads nowhere, which is reported."""
-        if keep and (path, name) in self._nodes:
-            return self._nodes[path, name]
         try:
-            node = group.child(name)
+            return group.child(name)
         except NxconvertError as error:
             self.report.notice(f"{error.message}" + (f" ({error.tip})" if error.tip else ""))
-            node = None
-        if keep:
-            self._nodes[path, name] = node
-        return node
+            return None
 
     def find(
         self, steps: tuple[Step, ...], bound: dict[str, str]
     ) -> Iterator[tuple[Node | None, dict[str, str], str, Any, Plot | None, str]]:
         """Yield every match: node, bindings, path, attribute, plot and the last name."""
-        yield from self._find(self.root, "", steps, bound)
+        for group, path, here in self._groups(self.root, "", steps[:-1], bound):
+            yield from self._last(group, path, steps[-1], here)
 
-    def _find(self, group: Group, path: str, steps: tuple[Step, ...], bound: dict[str, str]) -> Iterator[Any]:
+    def _groups(
+        self, group: Group, path: str, steps: tuple[Step, ...], bound: dict[str, str]
+    ) -> Iterator[tuple[Group, str, dict[str, str]]]:
+        """Yield the groups that steps lead to, with their paths and the bindings."""
+        if not steps:
+            yield group, path, bound
+            return
         step, rest = steps[0], steps[1:]
+        known = bound.get(step.name) if step.captures else None
+        if step.optional and not known:
+            yield from self._groups(group, path, rest, {**bound, step.name: ""})
+            if known == "":
+                return
+        if step.kind == Kind.DEEP:
+            for deep, below in self._deep(group, path):
+                yield from self._groups(deep, below, rest, bound)
+            return
+        plot = self.plot(group, path) if step.kind == Kind.ROLE and step.role != "default" else None
+        for name in self._names(group, step, known, plot):
+            node, below = self.child(group, path, name), f"{path}/{name}"
+            if isinstance(node, Group) and self._takes(step, node, below):
+                here = {**bound, step.name: from_tree_name(name)} if step.captures and not known else bound
+                yield from self._groups(node, below, rest, here)
+
+    def _last(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
+        """Yield the matches of the last step in a group: datasets, unless a class or an attribute is asked for."""
         if step.attribute:
             yield from self._attributes(group, path, step, bound)
             return
         known = bound.get(step.name) if step.captures else None
-        if step.optional and not known:
-            if rest:
-                yield from self._find(group, path, rest, {**bound, step.name: ""})
-            if known == "":
-                return
+        if step.optional and known == "":
+            return
         if step.kind == Kind.DEEP:
-            yield from self._deep(group, path, rest, bound)
+            for deep, below in self._deep(group, path):
+                for name in deep:
+                    node = None if deep.link(name) is not None else self._open(deep, name)
+                    if isinstance(node, Dataset):
+                        yield node, bound, f"{below}/{name}", None, None, name
             return
         plot = self.plot(group, path) if step.kind == Kind.ROLE and step.role != "default" else None
+        captured = step.name if step.captures and not known else ""
+        kind: type[Node] = Group if step.classes else Dataset
         for name in self._names(group, step, known, plot):
-            node = self.child(group, path, name, keep=bool(rest))
-            if node is None or not self._takes(step, node, f"{path}/{name}", last=not rest):
-                continue
-            here = {**bound, step.name: from_tree_name(name)} if step.captures and not known else bound
-            if not rest:
-                yield node, here, f"{path}/{name}", None, plot, name
-            elif isinstance(node, Group):
-                yield from self._find(node, f"{path}/{name}", rest, here)
+            node, below = self._open(group, name), f"{path}/{name}"
+            if isinstance(node, kind) and self._takes(step, node, below):
+                yield node, {**bound, captured: from_tree_name(name)} if captured else bound, below, None, plot, name
 
-    def _deep(self, group: Group, path: str, rest: tuple[Step, ...], bound: dict[str, str]) -> Iterator[Any]:
-        if rest:
-            yield from self._find(group, path, rest, bound)
+    def _deep(self, group: Group, path: str) -> Iterator[tuple[Group, str]]:
+        """Yield a group and all groups below it, links not followed."""
+        yield group, path
         for name in group:
-            if group.link(name) is None:
-                node = self.child(group, path, name, keep=False)
-                if isinstance(node, Group):
-                    yield from self._deep(node, f"{path}/{name}", rest, bound)
-                elif not rest and isinstance(node, Dataset):
-                    yield node, bound, f"{path}/{name}", None, None, name
+            node = None if group.link(name) is not None else self._open(group, name)
+            if isinstance(node, Group):
+                yield from self._deep(node, f"{path}/{name}")
 
     def _names(self, group: Group, step: Step, known: str | None, plot: Plot | None) -> list[str]:
         if step.kind == Kind.LITERAL:
@@ -183,7 +204,8 @@ class _Walker:
             return plot.names(step.role)
         return list(group)
 
-    def _takes(self, step: Step, node: Node, path: str, *, last: bool) -> bool:
+    def _takes(self, step: Step, node: Node, path: str) -> bool:
+        """Tell whether a node is of the class that a step asks for, and passes its tests."""
         if step.classes:
             if not isinstance(node, Group):
                 return False
@@ -191,9 +213,7 @@ class _Walker:
                 self._classes[path] = node.nx_class
             if self._classes[path] not in step.classes:
                 return False
-        elif last and not isinstance(node, Dataset):
-            return False
-        return all(_equals(node, attr, value) for attr, value in step.tests)
+        return not step.tests or all(_equals(node, attr, value) for attr, value in step.tests)
 
     def _attributes(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
         plot = self.plot(group, path)
@@ -286,7 +306,7 @@ class _Assembly:
     def _field(self, hit: _Hit, lengths: set[int]) -> Field:
         rule = hit.rule
         assert rule.name is not None
-        name = rule.name.fill(dict(hit.bound))
+        name = rule.name.fill(hit.bound)
         source = self.file + hit.path
         if hit.node is None:
             return Field(name, Values(hit.attribute), source=source)

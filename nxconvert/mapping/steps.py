@@ -13,6 +13,7 @@ title[units=mm]  x[=NXxas]   tests an attribute, or a value
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -173,9 +174,9 @@ class NamePattern:
         """Number of literal characters: the measure of literalness among names."""
         return sum(len(p) for p in self.parts if not p.startswith("{"))
 
-    def fill(self, bound: dict[str, str]) -> str:
+    def fill(self, bound: Mapping[str, str]) -> str:
         """Make a name of captured names."""
-        return "".join(bound.get(p[1:-1], "") if p.startswith("{") else p for p in self.parts)
+        return "".join([bound.get(p[1:-1], "") if p[:1] == "{" else p for p in self.parts])
 
     def match(self, name: str) -> dict[str, str] | None:
         """Return what a name captures, or None."""
