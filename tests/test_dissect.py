@@ -368,7 +368,7 @@ def fabio_files(folder: Path) -> list[Path]:
     spe = bytearray(4100)
     for at, value in ((42, 80), (656, 60), (1446, 2), (108, 3)):
         struct.pack_into("<h", spe, at, value)
-    spe[4098:] = b"UU"
+    spe[2996:3000] = b"\x67\x45\x23\x01"
     spe[20:30], spe[172:179] = b"01Jan2020\0", b"101112\0"
     hand["a.spe"] = bytes(spe) + values.tobytes() * 2
     for name, blob in hand.items():

@@ -53,6 +53,14 @@ def _magic(*starts: bytes) -> Callable[[bytes], bool]:
 _MARS = (b"\xd2\x04\0\0", b"\0\0\x04\xd2")
 _GREY = re.compile(rb"P5\s+(\d+\s+){2}\d+\s").match
 
+
+def _is_princeton(head: bytes) -> bool:
+    """Look for the number that WinView signs with, or for what ends the header, and a known type of the pixels."""
+    if len(head) < 3000 or head[109] or head[108] > 8 or head[42:44] == b"\0\0" or head[656:658] == b"\0\0":
+        return False
+    return head[2996:3000] == b"\x67\x45\x23\x01" or head[4098:4100] == b"UU"
+
+
 _KINDS = (
     _Kind("dtrekimage", "DtrekImage", True, _magic(b"{\nHEADER_BYTES", b"{\r\nHEADER_BYTES")),
     _Kind("brukerimage", "BrukerImage", False, re.compile(rb"FORMAT :\s*86\s").match),
@@ -68,7 +76,7 @@ _KINDS = (
     _Kind("esperantoimage", "EsperantoImage", False, _magic(b"ESPERANTO FORMAT")),
     _Kind("pixiimage", "PixiImage", True, _magic(b"\n\xb8\x03\0"), counted=True),
     _Kind("pnmimage", "PnmImage", True, _GREY),
-    _Kind("speimage", "SpeImage", True, lambda head: head[2996:3000] == b"\x87\xd6\x12\0" or head[4098:4100] == b"UU"),
+    _Kind("speimage", "SpeImage", True, _is_princeton),
     _Kind("raxisimage", "RaxisImage", False, _magic(b"R-AXIS")),
     _Kind(
         "dm3image", "Dm3Image", False, lambda head: head[:4] == b"\0\0\0\3" and head[8:11] == b"\0\0\0" and head[11] < 2
