@@ -54,13 +54,14 @@ def fit(
 
 def _tables(record: Record, holds: Holds, report: Report, include: Sequence[str], *, matrix: bool) -> list[Fitted]:
     wanted = [f for f in record.columns if any(fnmatchcase(f.name, p) for p in include)]
-    table = record if record.grid else _laid_out(record, matrix=matrix)
+    whole = holds.item_rank >= 2  # arrays of any rank, images too, as they are
+    table = record if record.grid or whole else _laid_out(record, matrix=matrix)
     columns = [
         f
         for f in table.columns
         if not f.item_shape
         or (matrix and len(f.item_shape) == 1 and not _apart(f))
-        or (len(f.item_shape) <= holds.item_rank and is_number(f.dtype) and not f.is_image)
+        or (len(f.item_shape) <= holds.item_rank and is_number(f.dtype) and (whole or not f.is_image))
     ]
     left = [f for f in table.columns if f not in columns and f.name not in {w.name for w in wanted}]
     if left:

@@ -105,6 +105,51 @@ def test_help_loads_no_plugin(tmp_path: Path) -> None:
     assert (tmp_path / "loaded").exists()
 
 
+ARRAY = """
+import numpy as np
+from nxconvert.format import Format, Holds, RecordSink
+from nxconvert.record import Role
+
+
+class Sink(RecordSink):
+    def __init__(self, path, report):
+        self.path, self.blocks = path, []
+
+    def begin(self, record):
+        self.name = record.role(Role.SIGNAL)[0].name
+
+    def write(self, block):
+        self.blocks.append(block.columns[self.name])
+
+    def end(self):
+        with self.path.open("wb") as file:
+            np.save(file, np.concatenate(self.blocks))
+
+    def close(self):
+        pass
+
+    abort = close
+
+
+FORMAT = Format("array", "one array", (".npy",), create=Sink, holds=Holds(item_rank=30, records=1, header=False))
+"""
+
+
+def test_a_format_of_arrays_of_any_rank_gets_them_as_they_are(tmp_path: Path) -> None:
+    installed(tmp_path, "array", {"array_format.py": ARRAY}, {"array": "array_format:FORMAT"})
+    scan, plot = ROOT / "testdata" / "scan.h5", ROOT / "testdata" / "map.nxs"
+    places = {"2.1/measurement/pilatus": (6, 24, 32), "2.1/measurement/mca": (6, 16), "1.1/measurement/mu": (41,)}
+    for number, (place, shape) in enumerate(places.items()):
+        done = run(tmp_path, "convert", f"{scan}::/{place}", f"{number}.npy")
+        assert done.returncode == 0, done.stderr
+        with h5py.File(scan) as file:
+            assert np.array_equal(np.load(tmp_path / f"{number}.npy"), file[place][()])
+        assert np.load(tmp_path / f"{number}.npy").shape == shape
+    done = run(tmp_path, "convert", f"{plot}::/entry/map", "map.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "map.npy").shape == (5, 7)
+
+
 # Write a format
 
 
