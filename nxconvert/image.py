@@ -247,6 +247,8 @@ def _parsed(cells: Sequence[str | None], dtype: np.dtype[Any], item: tuple[int, 
 
 def safe_key(name: str) -> str:
     """Write a name as a key of a header that has no blanks and no signs that mean something there; reversible."""
+    if name in (MEMO, _MISSING):
+        return f"%{ord(name[0]):02X}{name[1:]}"
     good = "_-./:@+"
     return "".join(c if (c.isascii() and c.isalnum()) or c in good else f"%{b:02X}" for c in name for b in _bytes(c))
 

@@ -28,6 +28,9 @@ from nxconvert.format import Content, Format, Head
 from nxconvert.headers import Keys, unfolded
 from nxconvert.naming import natural
 
+MAIN_ROLE = "projection"
+"""The role of files that no pattern gives another."""
+
 HEAD = 4096
 """Bytes by which a file's format is recognised."""
 
@@ -139,7 +142,9 @@ class FrameRecord:
         return len(self.files) - 1
 
     def missing(self) -> list[int]:
-        """Return the indices that the names of the files leave out."""
+        """Return the indices that the names of the files leave out; darks and flats are taken now and then."""
+        if self.role != MAIN_ROLE:
+            return []
         there = sorted(set(self.numbers) - {-1})
         return [n for a, b in pairwise(there) for n in range(a + 1, b)] if len(there) > 1 else []
 
@@ -197,7 +202,7 @@ class Layout:
             for pattern in patterns:
                 if fnmatchcase(name if "/" in pattern else base, pattern) or fnmatchcase(name, f"*/{pattern}"):
                     return role
-        return "projection"
+        return MAIN_ROLE
 
 
 def listed(
@@ -517,8 +522,8 @@ def _name_entries(records: list[FrameRecord]) -> None:
     """Name the main record's entry ``entry``, and the others by their roles."""
     if not records:
         return
-    main = max(records, key=lambda r: (r.role == "projection", len(r)))
-    count: dict[str, int] = {"projection": 1} if main.role == "projection" else {}
+    main = max(records, key=lambda r: (r.role == MAIN_ROLE, len(r)))
+    count: dict[str, int] = {MAIN_ROLE: 1} if main.role == MAIN_ROLE else {}
     for record in records:
         if record is main:
             record.entry = "entry"

@@ -113,11 +113,48 @@ def map2d(path: Path) -> None:
         profile["Q"].attrs["units"] = "1/angstrom"
 
 
+def tomo(folder: Path) -> None:
+    """Make a small tomography scan as an ESRF beamline of old left it: EDF files, a frame in each, and an ``.info``."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:24, :32]
+    for i in range(8):
+        angle = np.deg2rad(22.5 * i)
+        shadow = np.exp(-((x - 16 - 8 * np.cos(angle)) ** 2 + (y - 12) ** 2) / 20)
+        _edf(folder / f"tomo{i:04d}.edf", rng.poisson(800 * np.exp(-shadow) + 20), i, 22.5 * i)
+    _edf(folder / "dark.edf", rng.poisson(np.full((24, 32), 20)), 0, 0)
+    for i in (0, 8):
+        _edf(folder / f"refHST{i:04d}.edf", rng.poisson(np.full((24, 32), 820)), i, 22.5 * i)
+    info = {"Energy": 17.5, "Distance": 12.3, "TOMO_N": 8, "ScanRange": 180, "PixelSize": 0.7, "Prefix": "tomo"}
+    (folder / "tomo.info").write_text("".join(f"{k}= {v}\n" for k, v in info.items()), newline="\n")
+
+
+def _edf(path: Path, counts: np.ndarray, number: int, angle: float) -> None:
+    header = {
+        "HeaderID": "EH:000001:000000:000000",
+        "Image": 1,
+        "ByteOrder": "LowByteFirst",
+        "DataType": "UnsignedShort",
+        "Dim_1": counts.shape[1],
+        "Dim_2": counts.shape[0],
+        "Size": counts.size * 2,
+        "point_no": number,
+        "time_of_day": f"{1142415000 + 2.5 * number:.6f}",
+        "motor_mne": "pmy srot samz",
+        "motor_pos": f"0.125 {angle:.4f} -1.5",
+        "counter_mne": "mon srcur",
+        "counter_pos": f"{5000 + 3 * number} {199.5 - 0.01 * number:.3f}",
+    }
+    text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in header.items())
+    path.write_bytes(text.encode().ljust(1022) + b"}\n" + counts.astype("<u2").tobytes())
+
+
 def main() -> None:
     """Make all files."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     scan(folder / "scan.h5")
     map2d(folder / "map.nxs")
+    tomo(folder / "tomo")
 
 
 if __name__ == "__main__":

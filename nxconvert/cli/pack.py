@@ -20,7 +20,7 @@ def run(
         list[str],
         typer.Argument(metavar="IN...", help="Folders, globs, files, or patterns: 'scan_%04d.edf', '{index:04d}'."),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The packed file, e.g. scan.h5.")],
+    out: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The packed file, e.g. scan.h5.")],
     compression: Annotated[
         str, typer.Option("--compression", metavar="NAME", help="Of the frames: bitshuffle-lz4, gzip, none...")
     ] = "bitshuffle-lz4",
@@ -82,7 +82,7 @@ def run(
     )
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
-        catalogue = pack(places, out, plan, report)
+        catalogue = pack(places, Path(out), plan, report)
     if not (json or quiet):
         for line in _lines(catalogue):
             print(line)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxconvert.cli.boundary import FAILED, OK, complain, printable, say
 from nxconvert.cli.progress import Progress
-from nxconvert.conversion import Plan, convert
 from nxconvert.errors import NxconvertError
 from nxconvert.format import Report
+
+if TYPE_CHECKING:
+    from nxconvert.conversion import Plan
 
 SHOWN = 10
 """How many warnings are printed."""
@@ -17,6 +19,8 @@ SHOWN = 10
 
 def run_plan(inputs: list[str], output: str, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
     """Convert and tell; return the exit code."""
+    from nxconvert.conversion import convert
+
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
         convert(inputs, output, plan, report)

@@ -13,11 +13,11 @@ from nxconvert.cli.boundary import command
 
 @command
 def run(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'pack' made.")],
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A file that 'pack' made.")],
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Only files whose names match, e.g. 'dark*'.")
     ] = None,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go.")] = Path(),
+    out: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go.")] = ".",
     frames: Annotated[
         str, typer.Option("--frames", metavar="A:B", help="Only files of these frames of /entry, e.g. 10:20.")
     ] = "",
@@ -40,7 +40,7 @@ def run(
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
         selection = Selection(tuple(names or ()), _rows(frames))
-        restore(source, out, report, selection, to, overwrite=overwrite, dry_run=dry_run)
+        restore(Path(source), Path(out), report, selection, to, overwrite=overwrite, dry_run=dry_run)
     return tell(report, dry_run, strict=strict, json=json, quiet=quiet)
 
 

@@ -254,7 +254,8 @@ class EdfSink(RecordSink):
         if len(frames) != 1:
             raise OutputError(f"{record.source}: an EDF file holds one stack of frames, not {len(frames)}")
         self.frame = frames[0]
-        code = "u1" if self.frame.dtype.kind == "b" else f"{self.frame.dtype.kind}{self.frame.dtype.itemsize}"
+        code = f"{self.frame.dtype.kind}{self.frame.dtype.itemsize}"
+        code = {"b1": "u1", "f2": "f4"}.get(code, code)  # no bit is lost, and the memo says what they were
         if code not in _WRITTEN:
             raise OutputError(f"{self.frame.source}: EDF has no {self.frame.dtype} images", "choose another format")
         if not self.frame.shape[0] or 0 in self.frame.item_shape:

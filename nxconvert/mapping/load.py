@@ -243,10 +243,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
         spec.series,
         tuple(spec.pairs),
     )
-    for i, pair in enumerate(spec.pairs):
-        if "{name}" not in pair.field:
-            message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
-            raise _error(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
+    _check_pairs(spec, positions, where)
     _check_ties(mapping)
     if mapping.key and not mapping.prefix:
         raise _error(where, positions.get(("record",), (1, 1)), "no rule binds the whole key " + ", ".join(mapping.key))
@@ -276,6 +273,13 @@ def _check_captures(rule: Rule, spec: MappingFile) -> None:
                 f"{rule.where}: {{{step.name}}} is in the path but in neither the field's name nor the key",
                 f"name it in the field, give it a default ({{{step.name}=NAME}}), or say direction: export",
             )
+
+
+def _check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], where: str) -> None:
+    for i, pair in enumerate(spec.pairs):
+        if "{name}" not in pair.field:
+            message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
+            raise _error(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
 
 
 def _check_ties(mapping: Mapping) -> None:

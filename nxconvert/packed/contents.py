@@ -15,7 +15,7 @@ from nxconvert.array import Lazy, Values
 from nxconvert.dissection import Entry
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.write import H5Sink, write_attributes
-from nxconvert.headers import Key, named, value_field
+from nxconvert.headers import Key, Keys, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
 from nxconvert.packed import seal
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from nxconvert.packed.pack import Plan
 
 STATUS = np.dtype(np.uint8, metadata={"enum": {"ok": 0, "damaged": 1}})
-OWN = frozenset({"data", "frame_number", "status", "source_file"})
+OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbers"})
 """Names of fields that are not of the headers."""
+
+LONGEST_INFO = 1 << 20
+"""Bytes of a file beside a series that is read for what it says."""
 
 _UTF8 = {"h5py_encoding": "utf-8"}
 
@@ -125,27 +128,7 @@ def describe(
     report: Report,
 ) -> None:
     """Write all but the frames into a file whose frames are there, by a mapping."""
-    sink = H5Sink(path, report, compression="gzip", adding=True)
-    attrs: dict[str, Mapping[str, Any]] = {}
-    try:
-        for number, record in enumerate(catalogue.records):
-            whole = as_record(catalogue, number, columns)
-            if plan.join and record.entry == "entry":
-                whole = _with_scan(whole, catalogue, record, plan, report)
-            imported = Importer(load(mapping), report).tree(whole)
-            frames = f"/{record.entry}/data/data"
-            attrs[frames] = _taken_out(imported.root, frames)
-            if number:
-                imported.root.attrs.pop("default", None)
-            sink.begin(imported.root)
-            for name, place in imported.paths.items():
-                if place != frames and isinstance(whole.fields[name].values, Lazy):
-                    _copy(sink, place, whole.fields[name], plan.memory // 8)
-        provenance.stamp(sink, [f"{r.entry}: {r.series}" for r in catalogue.records])
-        sink.close()
-    except BaseException:
-        sink.abort()
-        raise
+    attrs = _headers(path, catalogue, columns, mapping, plan, report)
     with h5py.File(path, "r+", libver=("v110", "v110"), track_order=True) as file:
         main = next((r.entry for r in catalogue.records if r.entry == "entry"), None)
         if main is not None:
@@ -160,6 +143,34 @@ def describe(
             )
             made.attrs["of"] = place
         seal.make_room(file)
+
+
+def _headers(
+    path: Path, catalogue: Catalogue, columns: Columns, mapping: str, plan: Plan, report: Report
+) -> dict[str, Mapping[str, Any]]:
+    """Write what is known of the frames; return the attributes that those themselves shall have, by path."""
+    attrs: dict[str, Mapping[str, Any]] = {}
+    sink = H5Sink(path, report, compression="gzip", adding=True)
+    try:
+        for number, record in enumerate(catalogue.records):
+            whole = as_record(catalogue, number, columns)
+            if record.entry == "entry":
+                whole = _with_sidecars(whole, catalogue, record, plan, report)
+            imported = Importer(load(mapping), report).tree(whole)
+            frames = f"/{record.entry}/data/data"
+            attrs[frames] = _taken_out(imported.root, frames)
+            if number:
+                imported.root.attrs.pop("default", None)
+            sink.begin(imported.root)
+            for name, place in imported.paths.items():
+                if place != frames and isinstance(whole.fields[name].values, Lazy):
+                    _copy(sink, place, whole.fields[name], plan.memory // 8)
+        provenance.stamp(sink, [f"{r.entry}: {r.series}" for r in catalogue.records])
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+    return attrs
 
 
 def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
@@ -201,6 +212,8 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
         Field("status", Values(status), True, source=source),
         Field("source_file", Lazy((n,), names, name_of), True, source=source),
     ]
+    if missing := record.missing():
+        fields.append(Field("missing_numbers", Values(np.array(missing, np.int64)), source=source))
     known = {f.name for f in fields}
     fields += [value_field(key, source, own_name(key.name)) for key in record.keys.constant]
     fields += columns.fields(number, source)
@@ -209,9 +222,25 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     return Record({"scan": record.entry}, by_name(fields), source=source)
 
 
-def _with_scan(whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, report: Report) -> Record:
-    names = [catalogue.files[f].name for f in record.files]
-    return whole.with_fields([*whole.fields.values(), *joined(plan.join, plan.on, record.numbers, names, report)])
+def info_fields(catalogue: Catalogue, record: FrameRecord) -> list[Field]:
+    """Return what the ``.info`` file beside a series says, as ESRF tomography had it: lines of ``key= value``."""
+    beside = [file for file in catalogue.files if file.name.endswith(".info") and file.size < LONGEST_INFO]
+    alike = [file for file in beside if record.series.startswith(file.name[: -len(".info")])] or beside
+    if len(alike) != 1:
+        return []
+    text = Path(alike[0].path).read_bytes().decode("utf-8", "replace")
+    lines = [line.partition("=") for line in text.splitlines() if "=" in line]
+    keys = Keys()
+    keys.add(Entry(key.strip(), value.strip()) for key, _, value in lines if key.strip())
+    return [value_field(key, alike[0].name, f"info/{key.name}") for key in keys.constant]
+
+
+def _with_sidecars(whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, report: Report) -> Record:
+    fields = [*whole.fields.values(), *info_fields(catalogue, record)]
+    if plan.join:
+        names = [catalogue.files[f].name for f in record.files]
+        fields += joined(plan.join, plan.on, record.numbers, names, report)
+    return whole.with_fields(fields)
 
 
 def _taken_out(root: NewGroup, path: str) -> Mapping[str, Any]:
