@@ -284,9 +284,7 @@ def enum_of(dtype: np.dtype[Any]) -> Mapping[str, int] | None:
 def type_name(dtype: np.dtype[Any]) -> str:
     """Name a dtype in a way that ``named_type`` reads back: ``float64``, ``S8``, ``str``, ``enum(int8){"on": 1}``."""
     if dtype.metadata is None and dtype.kind in "biufc":
-        if dtype not in _NUMBERS:
-            _NUMBERS[dtype] = dtype.name if dtype.isnative else dtype.str
-        return _NUMBERS[dtype]
+        return _NUMBERS.get(dtype) or _NUMBERS.setdefault(dtype, dtype.name if dtype.isnative else dtype.str)
     metadata: Mapping[str, Any] = dtype.metadata or {}
     if "vlen" in metadata:
         vlen = metadata["vlen"]

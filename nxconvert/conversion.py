@@ -54,7 +54,7 @@ class Plan:
     columns
         Names that come first, in this order.
     only_columns
-        Whether the other columns are left out.
+        Whether the other columns are left out, and the motors too, unless they are named.
     include
         Globs of spectra and images that are wanted in tables.
     matrix
@@ -186,12 +186,13 @@ def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Rec
         When it has nothing at the location, or no mapping fits.
     """
     try:
+        only = plan.columns if plan.only_columns else ()
         if not place.inner:
-            return Exported(source, layout_for(source, plan.mapping, report, place), report)
+            return Exported(source, layout_for(source, plan.mapping, report, place), report, only=only)
         node = part_of(source.root, place)
         if isinstance(node, Dataset):
             return _OneDataset(source, node, place)
-        return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner)
+        return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner, only)
     except BaseException:
         source.close()
         raise
@@ -538,5 +539,7 @@ def _chosen(record: Record, plan: Plan, report: Report) -> Record:
             report.notice(f"{record.source} has no column {name!r}")
     first = [record.fields[n] for n in plan.columns if n in record.fields]
     names = {f.name for f in first}
-    rest = [f for f in record.fields.values() if f.name not in names and not (plan.only_columns and f.per_row)]
+    rest = [f for f in record.fields.values() if f.name not in names]
+    if plan.only_columns:
+        rest = [f for f in rest if not f.per_row and not f.name.startswith(("motor/", "motor_start/"))]
     return record.with_fields([*first, *rest])

@@ -43,7 +43,7 @@ def run(
         list[str] | None, typer.Option("--columns", metavar="NAME...", help="Columns that come first.")
     ] = None,
     only_columns: Annotated[
-        bool, typer.Option("--only_columns", "--only-columns", help="Leave the other columns out.")
+        bool, typer.Option("--only_columns", "--only-columns", help="Leave the other columns and the motors out.")
     ] = False,
     dialect: o.Dialect = None,
     float_format: o.FloatFormat = None,

@@ -34,11 +34,21 @@ class _Hit:
 
 
 class Exported(Records):
-    """The records that a mapping sees in a tree, made one after the other."""
+    """The records that a mapping sees in a tree, made one after the other.
 
-    def __init__(self, tree: Tree, layout: Layout, report: Report, base: str = "") -> None:
+    Parameters
+    ----------
+    tree, layout, report
+        The tree, the mapping, and what is told of what goes wrong.
+    base
+        The part of the tree that records are wanted of; empty for all.
+    only
+        Names of fields. Where a rule captures fields' names, only these are looked for; empty for all.
+    """
+
+    def __init__(self, tree: Tree, layout: Layout, report: Report, base: str = "", only: Collection[str] = ()) -> None:
         self.tree, self.layout, self.report = tree, layout, report
-        self.base = base
+        self.base, self.only = base, only
 
     def close(self) -> None:
         self.tree.close()
@@ -54,7 +64,7 @@ class Exported(Records):
     def _records(self, walker: _Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
         for bound, path in keys:
             try:
-                record = _Assembly(self.layout, walker, bound, path).record()
+                record = _Assembly(self.layout, walker, bound, path, self.only).record()
             except NxconvertError as error:  # one record that cannot be made does not cost the others
                 self.report.failed.append((self.tree.root.source.rstrip("/") + path, error))
                 continue
@@ -242,8 +252,10 @@ def _equals(node: Node, attr: str, value: str) -> bool:
 class _Assembly:
     """Makes one record of what the rules match."""
 
-    def __init__(self, layout: Layout, walker: _Walker, bound: dict[str, str], path: str) -> None:
-        self.layout, self.walker, self.bound = layout, walker, bound
+    def __init__(
+        self, layout: Layout, walker: _Walker, bound: dict[str, str], path: str, only: Collection[str]
+    ) -> None:
+        self.layout, self.walker, self.bound, self.only = layout, walker, bound, only
         self.file = walker.root.source.rstrip("/")
         self.source = self.file + path
         self.signal_labels: tuple[str | None, ...] = ()
@@ -279,7 +291,7 @@ class _Assembly:
             if not rule.exports:
                 continue
             found = False
-            for node, bound, path, attribute, plot, name in self.walker.find(rule.steps, dict(self.bound)):
+            for node, bound, path, attribute, plot, name in self._found(rule):
                 if rule.each == "row" and not (isinstance(node, Dataset) and node.shape):
                     continue
                 found = True
@@ -293,6 +305,17 @@ class _Assembly:
                     f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
                 )
         return sorted(best.values(), key=lambda h: h.rule.index)
+
+    def _found(self, rule: Rule) -> Iterator[Any]:
+        """Yield the matches of a rule, as far as they are wanted; those with a role say what the others are."""
+        assert rule.name is not None
+        if not self.only or not rule.name.captures or rule.role:
+            yield from self.walker.find(rule.steps, dict(self.bound))
+            return
+        for name in self.only:
+            captured = rule.name.match(name)
+            if captured is not None:
+                yield from self.walker.find(rule.steps, {**captured, **self.bound})
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
