@@ -12,6 +12,17 @@ from pathlib import Path
 PEERS = Path(__file__).parent / "peers"
 
 
+PACKED = (
+    ("edf", "bitshuffle-lz4", 2),
+    ("edf", "gzip", 10),
+    ("edf", "none", 1.5),
+    ("edf-small", "bitshuffle-lz4", 2),
+    ("cbf", "bitshuffle-lz4", 2),
+    ("tiff", "bitshuffle-lz4", 1.8),
+)
+"""Series that are packed, how, and the goal."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One comparison.
@@ -105,6 +116,10 @@ def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"tiff-stack-{compression}", lambda c=compression, g=stack: _to_tiff(setting, c, "stack", g)
     for compression, goal in (("gzip", 10), ("bitshuffle-lz4", 2.3)):
         yield f"hdf5-from-tiff-{compression}", lambda c=compression, g=goal: _from_tiff(setting, c, g)
+    for series, compression, goal in PACKED:
+        yield f"pack-{series}-{compression}", lambda s=series, c=compression, g=goal: _pack(setting, s, c, g)
+    for compression, goal in (("bitshuffle-lz4", 2.2), ("gzip", 3), ("none", 2)):
+        yield f"restore-{compression}", lambda c=compression, g=goal: _restore(setting, c, g)
 
 
 def _help(setting: Setting) -> Case:
@@ -163,4 +178,28 @@ def _from_tiff(setting: Setting, compression: str, goal: float) -> Case:
         [*setting.script("tiff_to_hdf5"), source, "out.h5", compression],
         [setting.work / "out.h5"],
         goal,
+    )
+
+
+def _pack(setting: Setting, series: str, compression: str, goal: float) -> Case:
+    source = setting.input(series)
+    return Case(
+        f"pack-{series}-{compression}",
+        [ours("nxconvert"), "pack", source, "-o", "out.h5", "--compression", compression],
+        [*setting.script("pack_series"), source, "out.h5", compression],
+        [setting.work / "out.h5"],
+        goal,
+        limit=456,
+    )
+
+
+def _restore(setting: Setting, compression: str, goal: float) -> Case:
+    source = setting.input(f"packed-{compression}.h5")
+    return Case(
+        f"restore-{compression}",
+        [ours("nxconvert"), "restore", source, "-o", "files"],
+        [*setting.script("restore_series"), source, "files"],
+        [setting.work / "files"],
+        goal,
+        limit=456,
     )

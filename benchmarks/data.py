@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,71 @@ def text(path: Path) -> None:
     np.savetxt(path, np.column_stack(columns), fmt="%.17g", delimiter=",", header=names, comments="")
 
 
+def edf(count: int, edge: int) -> Callable[[Path], None]:
+    """Return what makes a folder of EDF files, with headers as SPEC wrote them."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        frames = [frame(i)[:edge, :edge] for i in range(10)]
+        for i in range(count):
+            header = {
+                "ByteOrder": "LowByteFirst",
+                "DataType": "UnsignedShort",
+                "Dim_1": edge,
+                "Dim_2": edge,
+                "Size": edge * edge * 2,
+                "run": 12,
+                "time_of_day": f"{1142415000 + 0.1 * i:.6f}",
+                "motor_mne": "th tth chi phi samx samy",
+                "motor_pos": f"{0.01 * i:.4f} {0.02 * i:.4f} 90 0 1.25 -0.5",
+                "counter_mne": "sec mon det",
+                "counter_pos": f"0.1 {100000 + 7 * i} {31 * i}",
+            }
+            text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in header.items())
+            raw = text.encode().ljust(1022) + b"}\n"
+            (folder / f"image_{i:05d}.edf").write_bytes(raw + frames[i % 10].tobytes())
+
+    return make
+
+
+def cbf(folder: Path) -> None:
+    """Make a folder of a thousand CBF files, as a Pilatus 300K has them."""
+    from fabio.cbfimage import CbfImage
+
+    folder.mkdir()
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:619, :487]
+    rings = 40 * np.exp(-((np.hypot(y - 300, x - 240) - 150) ** 2) / 200) + 5
+    images = [CbfImage(data=rng.poisson(rings).astype(np.int32)) for _ in range(10)]
+    for i in range(1000):
+        images[i % 10].write(str(folder / f"image_{i:05d}.cbf"))
+
+
+def tiff_files(folder: Path) -> None:
+    """Make a folder of a hundred TIFF files."""
+    import tifffile
+
+    folder.mkdir()
+    frames = [frame(i) for i in range(10)]
+    for i in range(FRAMES):
+        tifffile.imwrite(folder / f"image_{i:05d}.tif", frames[i % 10])
+
+
+def packed(compression: str) -> Callable[[Path], None]:
+    """Return what packs a hundred EDF files."""
+
+    def make(path: Path) -> None:
+        from nxconvert.format import Report
+        from nxconvert.packed.pack import Plan, pack
+
+        folder = path.with_name(f"{path.name}.series")
+        edf(FRAMES, EDGE)(folder)
+        pack([str(folder)], path, Plan(compression=compression), Report())
+        shutil.rmtree(folder)
+
+    return make
+
+
 KINDS: dict[str, Callable[[Path], None]] = {
     "frames-none.h5": stack("none"),
     "frames-gzip.h5": stack("gzip"),
@@ -128,6 +194,13 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "scan.h5": scan,
     "table.h5": table,
     "table.csv": text,
+    "edf": edf(FRAMES, EDGE),
+    "edf-small": edf(5000, 512),
+    "cbf": cbf,
+    "tiff": tiff_files,
+    "packed-none.h5": packed("none"),
+    "packed-gzip.h5": packed("gzip"),
+    "packed-bitshuffle-lz4.h5": packed("bitshuffle-lz4"),
 }
 
 if __name__ == "__main__":

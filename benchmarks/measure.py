@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,9 @@ def run(command: list[str], folder: Path, outputs: list[Path]) -> Cost:
         output.unlink(missing_ok=True)
     with (folder / "log.txt").open("w+") as log:
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         code, cpu, rss = _wait(process)
         wall = time.perf_counter() - start
         log.seek(0)
@@ -37,11 +40,14 @@ def run(command: list[str], folder: Path, outputs: list[Path]) -> Cost:
     return Cost(wall, cpu, rss)
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment without a setting that has Python compile our sources anew in every run."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float, float]:
     if sys.platform == "win32":
         return process.wait(), float("nan"), float("nan")
-    import os
-
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10

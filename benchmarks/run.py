@@ -14,7 +14,7 @@ from pathlib import Path
 import measure
 from cases import Case, Setting, cases
 
-PEERS = ["nxtoascii==0.0.1a1", "silx", "pandas", "numpy", "tifffile", "h5py", "hdf5plugin", "typer"]
+PEERS = ["nxtoascii==0.0.1a1", "silx", "pandas", "numpy", "tifffile", "h5py", "hdf5plugin", "typer", "fabio"]
 
 
 def main() -> int:
