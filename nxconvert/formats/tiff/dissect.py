@@ -174,10 +174,13 @@ def _predictors(encoder: str, kind: str) -> tuple[int, ...]:
 def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> list[Piece] | None:
     """Return the pieces of a page's image; None when they do not fit it."""
     where, sizes = (324, 325) if 324 in page.tags else (273, 279)
-    offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
     plain = image.encoder in (RAW, _BITS)
     n = image.planes * -(-image.lines // image.rows)
     n *= -(-image.across // image.columns)
+    joins = plain and not image.tiled and (image.planes == 1 or image.axis == 1)
+    if joins and n > 1 and (whole := _whole(structure, page, image, frame)) is not None:
+        return [whole]
+    offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
     if plain and n == len(offsets) == 1 and not counts:
         counts = (image.rows * image.line,)
     if min(len(offsets), len(counts)) < n:
@@ -197,7 +200,25 @@ def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> 
         pieces.append(Piece(offset, need if plain else count, frame, box, image.encoder, image.parameters))
     if len(pieces) == 1:
         return [replace(pieces[0], box=None)]
-    return _joined(pieces, image) if plain and not image.tiled and (image.planes == 1 or image.axis == 1) else pieces
+    return _joined(pieces, image) if joins else pieces
+
+
+def _whole(structure: TiffStructure, page: Page, image: _Image, frame: int) -> Piece | None:
+    """Return the one piece that strips are which lie one after the other, as most do; else None."""
+    tags = [page.tags.get(code) for code in (273, 279)]
+    strips = -(-image.lines // image.rows)
+    if any(tag is None or tag.count != image.planes * strips for tag in tags):
+        return None
+    offsets, counts = (structure.numbers(tag, "the strips") for tag in tags if tag is not None)
+    if offsets.dtype.kind != "u" or counts.dtype.kind != "u":
+        return None
+    expected = np.full(offsets.shape, image.rows * image.line)
+    expected[strips - 1 :: strips] = (image.lines - (strips - 1) * image.rows) * image.line
+    starts, size = offsets.astype(np.int64), int(expected.sum())
+    start = int(starts[0])
+    if (counts != expected).any() or (np.diff(starts) != expected[:-1]).any() or not 0 < start <= structure.size - size:
+        return None
+    return Piece(start, size, frame, None, image.encoder, image.parameters)
 
 
 def _boxes(image: _Image) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
