@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,37 @@ class Storage:
     read_chunk: Callable[[tuple[int, ...]], bytes] = field(default=lambda offset: b"", repr=False)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the items of an array lie in a file, one for each index of its first dimension.
+
+    What moves items as they are, or works on many at once, takes them from there: it waits neither for the library that
+    reads the file nor for memory.
+
+    Attributes
+    ----------
+    handle
+        Number of the open file; it stays open as long as the array's source.
+    offsets, sizes
+        First byte and number of bytes of each item, int64. At a size of 0 nothing is stored, and all its elements are
+        ``fill``; else, at an offset of -1, it has to be read through the array.
+    fill
+        An array of rank 0.
+    decode
+        ``decode(buffer, size, out)`` makes an item, which ``out`` receives, of the first ``size`` bytes of a buffer,
+        and tells whether it could. It may be called from many threads. None: the bytes are the item.
+    room
+        Bytes that the buffer must have.
+    """
+
+    handle: int
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    sizes: np.ndarray[Any, np.dtype[np.int64]]
+    fill: np.ndarray[Any, Any]
+    decode: Callable[[Any, int, Any], bool] | None = None
+    room: int = 0
+
+
 class Array(ABC):
     """Values of a known dtype and shape that are read on demand."""
 
@@ -85,6 +116,10 @@ class Array(ABC):
     @property
     def storage(self) -> Storage | None:
         """How the values are stored, or None when they can only be read."""
+        return None
+
+    def places(self) -> Places | None:
+        """Return where the items lie in a file, or None when they can only be read."""
         return None
 
     @property
@@ -208,6 +243,11 @@ class Boxed(Array):
                 slice(o.start + i.start, o.start + max(i.start, i.stop)) for o, i in zip(self._box, inside, strict=True)
             )
         )
+
+    def places(self) -> Places | None:
+        rows, whole = self._box[:1], self.shape[1:] == self._array.shape[1:]
+        found = self._array.places() if rows and whole else None
+        return found and replace(found, offsets=found.offsets[rows[0]], sizes=found.sizes[rows[0]])
 
 
 class Member(Array):

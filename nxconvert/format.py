@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nxconvert.array import Values
+from nxconvert.array import Array, Values
 from nxconvert.dissection import Content, Dissection
 from nxconvert.errors import Loss, Notice
 from nxconvert.location import Location
@@ -139,9 +139,13 @@ class RecordSink(Sink):
             When the format cannot hold it; ``holds`` says what it can.
         """
 
+    def fetches(self) -> Collection[str]:
+        """Return the per-row fields of the record whose items the sink takes from their places itself, by its end."""
+        return ()
+
     @abstractmethod
     def write(self, block: Block) -> None:
-        """Take the next rows of the record."""
+        """Take the next rows of the record: of all fields that it does not fetch."""
 
     @abstractmethod
     def end(self) -> None:
@@ -167,6 +171,27 @@ class TreeSink(Sink):
     @abstractmethod
     def write(self, path: str, start: tuple[int, ...], values: Any) -> None:
         """Put values into the dataset at ``path``, from the index ``start``."""
+
+    def fetch(self, path: str, values: Array, source: str, moved: Callable[[str, int], None]) -> bool:
+        """Fill the dataset at ``path`` with an array whose items are taken from their places.
+
+        Parameters
+        ----------
+        path
+            The dataset.
+        values
+            The array.
+        source
+            What it is called in messages.
+        moved
+            Told that name and how many bytes went, again and again.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, when it has to be written.
+        """
+        return False
 
     def sign(self) -> None:
         """Say in the format's own way who made the file, and when."""

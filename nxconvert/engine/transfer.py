@@ -35,7 +35,9 @@ def _untold(what: str, size: int) -> None:
 def record_to_sink(record: Record, sink: RecordSink, budget: int, moved: Moved = _untold) -> None:
     """Write one record."""
     sink.begin(record)
-    for block in record.blocks(budget=block_size(record.columns, budget)):
+    columns = [f for f in record.columns if f.name not in sink.fetches()]
+    names = None if len(columns) == len(record.columns) else [f.name for f in columns]
+    for block in record.blocks(names, block_size(columns, budget)):
         sink.write(block)
         moved(record.source, sum(values.nbytes for values in block.columns.values()))
     sink.end()
@@ -46,6 +48,9 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
     sink.begin(imported.root)
     streamed = [f.name for f in record.columns if f.name in imported.paths and not isinstance(f.values, Values)]
     missing: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for f in [record.fields[name] for name in streamed]:
+        if f.mask is None and sink.fetch(imported.paths[f.name], f.values, f.source, moved):
+            streamed.remove(f.name)
     size = block_size([record.fields[name] for name in streamed], budget)
     with closing(ahead(record.blocks(streamed, size) if streamed else ())) as blocks:
         for block in blocks:
@@ -100,6 +105,8 @@ def array_to_tree(array: Array, path: str, sink: TreeSink, budget: int) -> None:
     if storage is not None and sink.takes_chunks(path, storage):
         for chunk in storage.list_chunks():
             sink.write_chunk(path, chunk.offset, storage.read_chunk(chunk.offset), chunk.mask)
+        return
+    if sink.fetch(path, array, str(getattr(array, "source", path)), _untold):
         return
     cut = stored_boxes if sink.fills_gaps(path) else boxes
     for box in cut(array, budget):

@@ -12,18 +12,22 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from h5py import h5d, h5t
+from h5py import h5d, h5f, h5p, h5t
 
-from nxconvert.array import Box
+from nxconvert.array import Box, Places
 from nxconvert.engine.codecs import Codec, Raw, codec, pool, workers
+from nxconvert.engine.items import Items
 from nxconvert.errors import InputError
 
 SMALL = 64 << 10
 """Chunks and boxes below this size in bytes are not worth a thread's while."""
+
+MOST_ITEMS = 2 << 20
+"""Items of which a list is kept: there may be any number of which nothing is stored."""
 
 IN_FLIGHT = 64 << 20
 """Bytes that encoded chunks may take at once."""
@@ -49,17 +53,75 @@ def threaded(id: h5d.DatasetID, dtype: np.dtype[Any]) -> Threaded | None:
     chunk = tuple(int(n) for n in plist.get_chunk())
     if math.prod(chunk) * dtype.itemsize < SMALL or not _same_type(id, dtype):
         return None
+    found = _codec(plist, dtype, chunk)
+    return Threaded(id, chunk, found, _fill(plist, dtype)) if found is not None else None
+
+
+def places(id: h5d.DatasetID, file: h5f.FileID, dtype: np.dtype[Any]) -> Places | None:
+    """Return where in its file the items of a dataset lie, or None when some are not in one piece.
+
+    Parameters
+    ----------
+    id
+        The dataset.
+    file
+        Its file.
+    dtype
+        Type of the values in memory; it must be exactly the stored one.
+    """
+    plist, shape = id.get_create_plist(), id.shape
+    if dtype.hasobject or not shape or not 0 < shape[0] <= MOST_ITEMS:
+        return None
+    item = math.prod(shape[1:]) * dtype.itemsize
+    if item < SMALL or not _same_type(id, dtype):
+        return None
+    if file.get_intent() != h5f.ACC_RDONLY:
+        return None  # this process writes it too, and HDF5 may hold values that are not in the file yet
+    handle, fill, start = file.get_vfd_handle(h5p.create(h5p.FILE_ACCESS)), _fill(plist, dtype), id.get_offset()
+    if start is not None:  # contiguous, in this very file
+        offsets = start + item * np.arange(shape[0], dtype=np.int64)
+        return Places(handle, offsets, np.full(shape[0], item, np.int64), fill)
+    return _chunk_places(id, handle, item, fill) if plist.get_layout() == h5d.CHUNKED else None
+
+
+def _chunk_places(id: h5d.DatasetID, handle: int, item: int, fill: Values) -> Places | None:
+    """Return where items lie that are a chunk each, or a part of one that no filter has changed."""
+    plist, shape = id.get_create_plist(), id.shape
+    chunk = tuple(int(n) for n in plist.get_chunk())
+    if chunk[1:] != shape[1:] or (chunk[0] > 1 and plist.get_nfilters()):
+        return None
+    found = _codec(plist, fill.dtype, chunk) if plist.get_nfilters() else None
+    if plist.get_nfilters() and found is None:
+        return None
+    offsets, sizes = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
+
+    def note(stored: Any) -> None:
+        rows = slice(stored.chunk_offset[0], stored.chunk_offset[0] + chunk[0])
+        whole = stored.size if found is not None else item
+        offsets[rows] = -1 if stored.filter_mask else stored.byte_offset + item * np.arange(len(offsets[rows]))
+        sizes[rows] = whole
+
+    id.chunk_iter(note)
+    if found is None:
+        return Places(handle, offsets, sizes, fill)
+    return Places(handle, offsets, sizes, fill, found.decode, found.room)
+
+
+def _codec(plist: h5p.PropDCID, dtype: np.dtype[Any], chunk: tuple[int, ...]) -> Codec | None:
+    """Return what does the work of a dataset's filters, where that is known here."""
     filters = []
     for index in range(plist.get_nfilters()):
         code, _flags, parameters, _name = plist.get_filter(index)
         filters.append((int(code), tuple(int(p) for p in parameters)))
     found = codec(filters, dtype, chunk)
-    if found is None or found.room > IN_FLIGHT // 2:
-        return None
+    return None if found is None or found.room > IN_FLIGHT // 2 else found
+
+
+def _fill(plist: h5p.PropDCID, dtype: np.dtype[Any]) -> Values:
     fill = np.zeros((), dtype)
     if plist.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED:
         plist.get_fill_value(fill)
-    return Threaded(id, chunk, found, fill)
+    return fill
 
 
 def verify(id: h5d.DatasetID, box: Box, dtype: np.dtype[Any], source: str) -> None:
@@ -239,6 +301,51 @@ class Threaded:
         for part in left:
             plain(tuple(p.start for p in part), values[_inside(part, box)])
         return True
+
+    def fetch(self, items: Items, tell: Callable[[int], None]) -> bool:
+        """Write items, each of which is a chunk, from their places.
+
+        Parameters
+        ----------
+        items
+            As many as the dataset has, of its dtype.
+        tell
+            Told the number of an item when it is written.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, when an item is no chunk.
+        """
+        if self._chunk != (1, *items.shape) or self._id.shape[1:] != items.shape or items.dtype != self._fill.dtype:
+            return False
+        same_gaps = items.places.fill.tobytes() == self._fill.tobytes()
+        numbers = np.flatnonzero(items.places.sizes) if same_gaps else np.arange(self._id.shape[0])
+        pending: deque[tuple[Future[Any], Raw, int]] = deque()
+
+        def settle() -> None:
+            encoded, buffer, i = pending.popleft()
+            self._id.write_direct_chunk((i, *(0,) * len(items.shape)), encoded.result())
+            self._buffers.append(buffer)
+            tell(i)
+
+        # threads of its own: reading what is out of the ordinary waits for those of the codecs
+        threads = ThreadPoolExecutor(workers(), "fetch")
+        try:
+            for i in numbers.tolist():
+                if len(pending) >= self._most:
+                    settle()
+                buffer = self._buffer()
+                pending.append((threads.submit(self._encode_item, items, i, buffer), buffer, i))
+            while pending:
+                settle()
+        finally:
+            threads.shutdown(cancel_futures=True)
+        return True
+
+    def _encode_item(self, items: Items, i: int, buffer: Raw) -> Any:
+        with items.item(i) as values:
+            return self._codec.encode(np.ascontiguousarray(values), buffer)
 
     def _encode(self, values: Values, buffer: Raw) -> Any:
         if values.shape != self._chunk:

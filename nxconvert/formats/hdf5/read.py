@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t
 
-from nxconvert.array import Box, Chunk, Storage, decode, full_box, is_text
+from nxconvert.array import Box, Chunk, Places, Storage, decode, full_box, is_text
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Policy, Report, Tree
 from nxconvert.formats.hdf5 import check, chunks
@@ -460,6 +460,15 @@ class H5Dataset(_H5Node, Dataset):
                 code, _flags, values, _name = plist.get_filter(index)
                 filters.append((int(code), tuple(int(v) for v in values)))
             return Storage(tuple(plist.get_chunk()), tuple(filters), self._list_chunks, self._read_chunk)
+        except DAMAGE as error:
+            raise damaged(self.source, error) from None
+
+    def places(self) -> Places | None:
+        try:
+            if not self._checked:
+                check.readable(self)
+                self._checked = True
+            return chunks.places(self.id, self.file.id, self.dtype)
         except DAMAGE as error:
             raise damaged(self.source, error) from None
 

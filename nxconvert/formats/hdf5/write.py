@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5p, h5r, h5s, h5t
 
 from nxconvert.array import TEXT, Array, Values, as_array
+from nxconvert.engine import disk
+from nxconvert.engine.items import Items
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError
 from nxconvert.format import Report, TreeSink
 from nxconvert.formats.hdf5 import chunks as chunks_
@@ -28,6 +30,7 @@ from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref
 
 _VLEN = h5t.py_create(h5py.string_dtype(), logical=True)
 _SCALAR = h5s.create(h5s.SCALAR)
+_BEHIND = 32 << 20
 
 
 class H5Sink(TreeSink):
@@ -281,6 +284,28 @@ class H5Sink(TreeSink):
         if values.nbytes > chunks_.SMALL and path not in self._threaded:
             self._threaded[path] = chunks_.threaded(made, values.dtype)
         self._put(made, start, values, self._threaded.get(path))
+
+    def fetch(self, path: str, values: Array, source: str, moved: Callable[[str, int], None]) -> bool:
+        made = self._open[path]
+        threaded = chunks_.threaded(made, values.dtype) if made.shape == values.shape else None
+        places = values.places() if threaded is not None else None
+        if threaded is None or places is None:
+            return False
+        items, waiting = Items(values, places, source), 0
+        handle = self.id.get_vfd_handle(h5p.create(h5p.FILE_ACCESS))
+
+        def tell(i: int) -> None:
+            nonlocal waiting
+            moved(source, items.nbytes)
+            waiting += items.nbytes
+            if waiting > _BEHIND:
+                disk.start_writing(handle, 0, 0)
+                waiting = 0
+
+        try:
+            return threaded.fetch(items, tell)
+        except (OSError, RuntimeError) as error:
+            raise unwritten(error, self.path) from None
 
     def _put(
         self,

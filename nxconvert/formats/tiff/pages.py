@@ -6,6 +6,7 @@ others are decoded piece by piece with tifffile and imagecodecs, in threads.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Array, Box, full_box
+from nxconvert.array import Array, Box, Places, full_box
 from nxconvert.errors import InputError
 from nxconvert.formats.tiff.structure import Page, TiffStructure
 
@@ -29,6 +30,7 @@ PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 317, 322, 323, 3
 FILL_ORDER, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 266, 338, 339, 347
 DEPTH, TILE_DEPTH = 32997, 32998
 RGB, PALETTE, YCBCR = 2, 3, 6
+_SMALL = 64 << 10
 
 _LAYOUT: tuple[int, ...] = (
     WIDTH,
@@ -266,9 +268,17 @@ class Pixels:
             return -1
         if int(counts.sum()) < math.prod(coding.full) * coding.layout.dtype.itemsize:
             raise self.structure.damaged(f"page {page.name} has {int(counts.sum()):,} bytes, too few for its size")
-        joined = bool((offsets[1:] == offsets[:-1] + counts[:-1]).all())
+        joined = bool((offsets[1:] == offsets[:-1] + counts[:-1]).all()) and not self._padded(page, coding, counts)
         apart = coding.full[0] > 1 and coding.layout.colour
         return int(offsets[0]) if joined and not apart else -1
+
+    def _padded(self, page: Page, coding: Coding, counts: np.ndarray[Any, Any]) -> bool:
+        """Tell whether a strip before the last is not as large as its rows are."""
+        apart, depth, length, width, samples = coding.full
+        rows = min(self.structure.number(page, ROWS_PER_STRIP, length), length)
+        line = width * samples * coding.layout.dtype.itemsize
+        sizes = [min(rows, length - y) * line for y in range(0, length, rows)] * (apart * depth)
+        return bool((counts[:-1] != sizes[:-1]).any())
 
     def decode(self, page: Page, coding: Coding, out: np.ndarray[Any, Any]) -> None:
         """Decode a page into an array of its item shape."""
@@ -344,6 +354,13 @@ class Frames(Array):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._layout.dtype
+
+    def places(self) -> Places | None:
+        file, size = self._pixels.structure.file, self.dtype.itemsize * math.prod(self._layout.item)
+        swap = self.dtype.itemsize > 1 and self._pixels.structure.order != _NATIVE
+        if swap or size < _SMALL or not isinstance(file, io.BufferedReader):
+            return None
+        return Places(file.fileno(), self._starts, np.full(len(self._starts), size), np.zeros((), self.dtype))
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
         rows, *inner = full_box(box, self.shape)

@@ -1,13 +1,14 @@
 """Writing TIFF: pixels first, in the order they come, then the directories with the memo.
 
-The header is written last, when it is known whether the file fits the 4 GiB that classic TIFF can address.
+The header is written last, when it is known whether the file fits the 4 GiB that classic TIFF can address. Frames whose
+place in their own file is known are fetched from there by threads. Uncompressed frames of zeros become holes.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nxconvert import memo
+from nxconvert.engine import disk
+from nxconvert.engine.items import Items
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import RecordSink, Report
 from nxconvert.formats.tiff import COMPRESSIONS, PROFILES, encode, private
@@ -25,6 +28,7 @@ from nxconvert.record import Block, Record
 _START = 16
 _LARGE_STRIP = 16 << 20
 _BEHIND = 64 << 20
+_OPEN = 64
 _CODES = {"none": 1, "deflate": 8, "lzw": 5, "zstd": 50000, "packbits": 32773, "lzma": 34925}
 _ALIASES = {"zlib": "deflate", "gzip": "deflate"}
 _IMAGEJ = {"uint8", "uint16", "int16", "float32"}
@@ -67,6 +71,26 @@ def to_disk(handle: int) -> None:
         os.fdatasync(handle)
 
 
+def like(at: int, offset: int) -> int:
+    """Return the first offset from one on that lies in its page as another does: from there whole pages are copied."""
+    return at + (max(offset, 0) - at) % disk.PAGE
+
+
+def write_frame(handle: int, at: int, frame: np.ndarray[Any, Any]) -> None:
+    """Write a frame at an offset; one of zeros becomes a hole."""
+    flat = frame.reshape(-1)
+    if flat.view(np.bool_).any():
+        disk.write_at(handle, at, flat.view(np.uint8))
+
+
+def flushed(handle: int) -> None:
+    """Flush a file's data to its disk, and close it."""
+    try:
+        to_disk(handle)
+    finally:
+        os.close(handle)
+
+
 def encoder(method: str) -> Callable[[Any], bytes]:
     """Return the function that compresses a strip."""
     import imagecodecs
@@ -85,6 +109,7 @@ class TiffSink(RecordSink):
     """What all profiles share: frames are made ready, columns gathered, work done in threads a few frames behind."""
 
     threads = max(2, min(8, os.cpu_count() or 2))
+    may_fetch = True
 
     def __init__(self, path: Path, report: Report, method: str, cast: str, range: str) -> None:
         self.path, self.report, self.method = path, report, method
@@ -101,11 +126,25 @@ class TiffSink(RecordSink):
         self.columns: dict[str, list[np.ndarray[Any, Any]]] = {}
         self.missing: dict[str, list[int]] = {}
         self.entries = self.frames.entries(self.strip, _CODES[self.method])
+        self.items = self._items() if self.may_fetch else None
+
+    def _items(self) -> Items | None:
+        """Return the frames where they lie, when they are stored as they are there."""
+        field, frames = self.frames.field, self.frames
+        if frames.cast is not None or field.mask is not None or field.dtype != frames.dtype:
+            return None
+        places = field.values.places()
+        return Items(field.values, places, field.source) if places is not None else None
+
+    def fetches(self) -> Collection[str]:
+        return () if self.items is None else (self.frames.field.name,)
 
     def write(self, block: Block) -> None:
         name = self.frames.field.name
         for column, values, missing in columns_of(block.columns, name):
             self._column(column, values, [block.start + i for i in missing])
+        if name not in block.columns:
+            return
         data, missing = self.frames.stored(block.columns[name])
         if missing:
             self.missing.setdefault(name, []).extend(block.start + i for i in missing)
@@ -121,10 +160,21 @@ class TiffSink(RecordSink):
         """Take frames that are ready, into threads."""
         raise NotImplementedError
 
-    def submit(self, size: int, pool: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> None:
+    def submit(self, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Have a thread work on so many bytes of frames."""
-        self.pending.append((pool.submit(function, *arguments), size))
+        self.pending.append((self.pool.submit(function, *arguments), size))
         self.waiting += size
+
+    def fetch(self) -> None:
+        """Have threads fetch the frames."""
+        for row in range(self.frames.rows if self.items is not None else 0):
+            self.put_item(row)
+            self.drain(_BEHIND)
+            self.report.moved(self.frames.record.source, self.frames.nbytes)
+
+    def put_item(self, row: int) -> None:
+        """Have a thread fetch a frame."""
+        raise NotImplementedError
 
     def packed(self, frame: np.ndarray[Any, Any]) -> Packed:
         """Compress a frame's strips."""
@@ -166,50 +216,55 @@ class StackSink(TiffSink):
         self.offsets: list[list[int]] = []
         self.sizes: list[list[int]] = []
         try:
-            self.file: BinaryIO = path.open("wb", buffering=0)
+            self.file: BinaryIO = path.open("w+b", buffering=0)
         except OSError as error:
             raise OutputError(f"{path} cannot be created: {error.strerror}") from None
         self.at = _START
-        self.writer = ThreadPoolExecutor(1, "tiff-writer")
-        self.flushing: Future[None] | None = None
 
     def begin(self, record: Record) -> None:
         super().begin(record)
-        try:
-            self.file.seek(_START)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+        if self.items is None or self.encode is not None:
+            return
+        places = self.items.places
+        self.at = like(_START, int(places.offsets[0]))
+        if (places.sizes > 0).all():
+            try:
+                disk.reserve(self.file.fileno(), self.at + self.frames.nbytes * self.frames.rows)
+            except OSError as error:
+                raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
+        for frame in data:
+            if self.encode is not None:
+                self.submit(frame.nbytes, self.packed, frame)
+            else:
+                self.submit(frame.nbytes, write_frame, self.file.fileno(), self.at, frame)
+                self._strips([frame.nbytes])
+
+    def put_item(self, row: int) -> None:
+        assert self.items is not None
         if self.encode is not None:
-            for frame in data:
-                self.submit(frame.nbytes, self.pool, self.packed, frame)
-            return
-        self._flush_early()
-        self.submit(data.nbytes, self.writer, self._write, [data])
-        for _ in range(len(data)):
+            self.submit(self.frames.nbytes, self._packed_item, row)
+        else:
+            self.submit(self.frames.nbytes, self.items.move, row, self.file.fileno(), self.at)
             self._strips([self.frames.nbytes])
 
-    def take(self, result: Any) -> None:
-        if self.encode is not None:
-            self._write(result)
-            self._strips([len(strip) for strip in result])
+    def _packed_item(self, row: int) -> Packed:
+        assert self.items is not None
+        with self.items.item(row) as frame:
+            return self.packed(frame)
 
-    def _strips(self, sizes: list[int]) -> None:
+    def take(self, result: Any) -> None:
+        if result is not None:
+            for offset, strip in zip(self._strips([len(strip) for strip in result]), result, strict=True):
+                disk.write_at(self.file.fileno(), offset, strip)
+
+    def _strips(self, sizes: list[int]) -> list[int]:
+        """Note the sizes of a page's strips; return where they go."""
         self.sizes.append(sizes)
         self.offsets.append([self.at + sum(sizes[:i]) for i in range(len(sizes))])
         self.at += sum(sizes)
-
-    def _write(self, pieces: Iterable[Any]) -> None:
-        for piece in pieces:
-            view = memoryview(piece).cast("B")
-            while len(view):
-                view = view[self.file.write(view) :]
-
-    def _flush_early(self) -> None:
-        """Have the disk at work while the next frames are read, so that there is less to wait for at the end."""
-        if self.flushing is None or self.flushing.done():
-            self.flushing = self.pool.submit(to_disk, self.file.fileno())
+        return self.offsets[-1]
 
     def description(self) -> list[encode.Entry]:
         """Return the tags of the first page alone: the memo, and what viewers show."""
@@ -222,16 +277,15 @@ class StackSink(TiffSink):
         return out
 
     def end(self) -> None:
+        self.fetch()
         self.drain()
         self.frames.finish()
         pad = -self.at % 8
         first = self.description()
         try:
             start, big = self._directories(self.at + pad, first)
-            self.file.seek(self.at)
-            self._write([b"\0" * pad, start])
-            self.file.seek(0)
-            self._write([encode.header(self.at + pad, big=big).ljust(_START, b"\0")])
+            disk.write_at(self.file.fileno(), self.at, b"\0" * pad + start)
+            disk.write_at(self.file.fileno(), 0, encode.header(self.at + pad, big=big).ljust(_START, b"\0"))
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
@@ -252,20 +306,20 @@ class StackSink(TiffSink):
 
     def close(self) -> None:
         self.pool.shutdown()
-        self.writer.shutdown()
         try:
             self.file.close()
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def abort(self) -> None:
-        self.writer.shutdown(cancel_futures=True)
         super().abort()
         self.file.close()
 
 
 class ImagejSink(StackSink):
     """A stack as ImageJ writes it: its own description, the memo as the last line of the stack's Info."""
+
+    may_fetch = False  # its description has the lowest and highest value
 
     def begin(self, record: Record) -> None:
         super().begin(record)
@@ -313,7 +367,10 @@ class ImagejSink(StackSink):
 class SequenceSink(TiffSink):
     """A folder of files, one a frame: each with the whole header and its own row of the columns."""
 
-    threads = 8  # they wait for the disk more than they work
+    def __init__(self, path: Path, report: Report, method: str, cast: str, range: str) -> None:
+        super().__init__(path, report, method, cast, range)
+        self.flushers = ThreadPoolExecutor(8, "tiff-flush")  # they wait for the disk, which flushes many files at once
+        self.flushing: deque[Future[None]] = deque()
 
     def begin(self, record: Record) -> None:
         super().begin(record)
@@ -329,35 +386,76 @@ class SequenceSink(TiffSink):
         self.stem = safe_name(self.frames.field.name)
 
     def _column(self, name: str, values: np.ndarray[Any, Any], missing: list[int]) -> None:
-        self.columns[name] = [values]
-        self.missing[name] = missing
+        if self.items is not None:
+            super()._column(name, values, missing)
+        else:
+            self.columns[name] = [values]
+            self.missing[name] = missing
+
+    def fetch(self) -> None:
+        self.columns = {n: [np.concatenate(parts)] for n, parts in self.columns.items()}
+        super().fetch()
 
     def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
         for i, frame in enumerate(data):
-            row = block.start + i
-            values = {n: private.packed(v[0][i : i + 1]) for n, v in self.columns.items()}
-            gone = {n: [0] for n, rows in self.missing.items() if row in rows}
-            about = {"n": 1, "row": row, "rows": self.frames.rows, "values": values, "missing": gone}
-            text = line(self.head | {private.KEY: self.head[private.KEY] | about})
-            name = f"{self.stem}_{row:0{self.digits}d}.tif"
-            self.submit(frame.nbytes, self.pool, self._file, self.path / name, frame, text)
+            self.submit(frame.nbytes, self._file, block.start + i, self._text(block.start + i, i), frame)
 
-    def _file(self, path: Path, frame: np.ndarray[Any, Any], text: str) -> None:
-        pieces: list[Any] = [*self.packed(frame)] if self.encode is not None else [frame]
-        sizes = [memoryview(p).nbytes for p in pieces]
+    def put_item(self, row: int) -> None:
+        self.submit(self.frames.nbytes, self._file, row, self._text(row, row))
+
+    def _text(self, row: int, i: int) -> str:
+        """Return the description of a row's file, whose columns' values are the i-th of those that are held."""
+        values = {n: private.packed(v[0][i : i + 1]) for n, v in self.columns.items()}
+        gone = {n: [0] for n, rows in self.missing.items() if row in rows}
+        about = {"n": 1, "row": row, "rows": self.frames.rows, "values": values, "missing": gone}
+        return line(self.head | {private.KEY: self.head[private.KEY] | about})
+
+    def _file(self, row: int, text: str, frame: np.ndarray[Any, Any] | None = None) -> int:
+        """Write the file of a row, whose frame is fetched when it is not given."""
+        if frame is not None:
+            return self._stored(row, text, self.packed(frame) if self.encode else [frame])
+        if self.encode is None:
+            return self._stored(row, text, None)
+        assert self.items is not None
+        with self.items.item(row) as fetched:
+            return self._stored(row, text, self.packed(fetched))
+
+    def _stored(self, row: int, text: str, pieces: list[Any] | None) -> int:
+        """Write a file of pieces, or without any of the frame where it lies; return its handle, to be flushed."""
+        sizes = [memoryview(p).nbytes for p in pieces] if pieces is not None else [self.frames.nbytes]
         shared = [*self.entries, *self.tags, encode.text(270, text)]
         big = sum(sizes) + len(text) > encode.CLASSIC_LIMIT - _LARGE_STRIP
         start = 16 if big else 8
         # the length of a directory does not depend on the offsets in it
-        length = len(self._directory(shared, [0] * len(sizes), sizes, start, big=big))
-        offsets = [start + length + sum(sizes[:i]) for i in range(len(sizes))]
+        at = start + len(self._directory(shared, [0] * len(sizes), sizes, start, big=big))
+        if self.items is not None:
+            at = like(at, int(self.items.places.offsets[row]))
+        offsets = [at + sum(sizes[:i]) for i in range(len(sizes))]
         head = encode.header(start, big=big) + self._directory(shared, offsets, sizes, start, big=big)
-        with path.open("wb", buffering=0) as file:
-            for piece in (head, *pieces):
-                view = memoryview(piece).cast("B")
-                while len(view):
-                    view = view[file.write(view) :]
-            to_disk(file.fileno())
+        path = self.path / f"{self.stem}_{row:0{self.digits}d}.tif"
+        with path.open("w+b", buffering=0) as file:
+            handle = file.fileno()
+            disk.write_at(handle, 0, head)
+            if pieces is None:
+                assert self.items is not None
+                self.items.move(row, handle, at)
+            for offset, piece in zip(offsets, pieces or (), strict=False):
+                (disk.write_at if self.encode else write_frame)(handle, offset, piece)
+            file.truncate(at + sum(sizes))  # a hole at the end is a part of the file too
+            return os.dup(handle)
+
+    def take(self, result: int) -> None:
+        self.flushing.append(self.flushers.submit(flushed, result))
+        while len(self.flushing) > _OPEN:
+            self.flushing.popleft().result()
+
+    def drain(self, left: int = 0) -> None:
+        super().drain(left)
+        try:
+            while self.flushing and (not left or self.flushing[0].done()):
+                self.flushing.popleft().result()
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     @staticmethod
     def _directory(shared: list[encode.Entry], offsets: list[int], sizes: list[int], start: int, *, big: bool) -> bytes:
@@ -365,8 +463,14 @@ class SequenceSink(TiffSink):
         return encode.directory(entries, start, last=True, big=big)
 
     def end(self) -> None:
+        self.fetch()
         self.drain()
         self.frames.finish()
 
     def close(self) -> None:
         self.pool.shutdown()
+        self.flushers.shutdown()
+
+    def abort(self) -> None:
+        super().abort()
+        self.flushers.shutdown()
