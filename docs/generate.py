@@ -77,7 +77,7 @@ def command_pages() -> str:
             rows = [(f"[`{s.name}`](#{name}-{s.name})", s.get_short_help_str(200)) for s in command.commands.values()]
             parts.append(_table(("command", "what it does"), rows))
         rows = [
-            (option_names(p), _described(p), _default(p))
+            (option_names(p), str(p.help), _default(p))
             for p in parameters(command)
             if p.param_type_name == "option" and p.name != "help"
         ]
@@ -88,10 +88,6 @@ def command_pages() -> str:
 
 def _text(help: str) -> str:
     return "\n\n".join(" ".join(p.split()) for p in inspect.cleandoc(help.replace("\b", "")).split("\n\n"))
-
-
-def _described(option: Any) -> str:
-    return f"{option.help}{' May be repeated.' if option.multiple else ''}"
 
 
 def _default(option: Any) -> str:

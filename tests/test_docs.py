@@ -65,6 +65,7 @@ def test_every_option_is_documented(name: str) -> None:
     for parameter in generate.parameters(command):
         assert parameter.help, f"{name}: {parameter.name} has no help"
         if parameter.param_type_name == "option" and parameter.name != "help":
+            assert not parameter.multiple or "repeated" in parameter.help, f"{name}: {parameter.name}: once or more?"
             for option in parameter.opts:
                 assert f"`{option}`" in section, f"{name}: {option} is not in commands.md"
 

@@ -40,7 +40,7 @@ def run(
     ] = ".",
     scans: o.Scans = None,
     columns: Annotated[
-        list[str] | None, typer.Option("--columns", metavar="NAME...", help="Columns that come first.")
+        list[str] | None, typer.Option("--columns", metavar="NAME...", help="Columns that come first; may be repeated.")
     ] = None,
     only_columns: Annotated[
         bool, typer.Option("--only_columns", "--only-columns", help="Leave the other columns and the motors out.")

@@ -22,10 +22,12 @@ Mapping = Annotated[
     typer.Option("--mapping", metavar="auto|NAME|FILE", help="Which layout the file has: a mapping's name or file."),
 ]
 Scans = Annotated[
-    list[str] | None, typer.Option("--scans", metavar="GLOB", help="Only scans whose name or title matches, e.g. 1.1.")
+    list[str] | None,
+    typer.Option("--scans", metavar="GLOB", help="Only scans whose name or title matches, e.g. 1.1; may be repeated."),
 ]
 Include = Annotated[
-    list[str] | None, typer.Option("--include", metavar="GLOB", help="Spectra and images to write too; '*' for all.")
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Spectra and images to write too, '*' for all; may be repeated."),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="TEMPLATE", help="Names of outputs, e.g. '{stem}_{entry}{ext}'.")]
 Table = Annotated[
@@ -35,7 +37,9 @@ Unfinished = Annotated[bool, typer.Option("--unfinished", help="Write scans that
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="How much of the values to hold at once.")]
 AllowRoot = Annotated[
     list[Path] | None,
-    typer.Option("--allow-root", metavar="DIR", help="Other folder that links of an input may lead into."),
+    typer.Option(
+        "--allow-root", metavar="DIR", help="Other folder that links of an input may lead into; may be repeated."
+    ),
 ]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on when linked files are missing, and say so.")]
 AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read HDF5 values that lie raw in another file.")]
@@ -69,7 +73,12 @@ Roles = Annotated[
     typer.Option("--roles", metavar="x=NAME,signal=NAME", help="Text: what the columns are; also errors=, auxiliary=."),
 ]
 Dialect = Annotated[
-    str | None, typer.Option("--dialect", metavar="csv|excel", help="CSV for programs, or for Excel in your language.")
+    str | None,
+    typer.Option(
+        "--dialect",
+        metavar="csv|excel",
+        help="CSV for programs, or for Excel in your language; else excel-semicolon or excel-comma.",
+    ),
 ]
 Profile = Annotated[
     str | None,
