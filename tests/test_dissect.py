@@ -147,6 +147,22 @@ def _plain_tiff(data: bytes, tags: list[tuple[int, int]], offset: int = 512) -> 
     return (b"II*\0" + struct.pack("<I", 8) + directory).ljust(offset, b"\0") + data
 
 
+def test_bytes_between_strips_are_no_pixels(tmp_path: Path) -> None:
+    values = counts((40, 50))
+    strips = [values[:20].tobytes() + b"x" * 10, values[20:].tobytes() + b"y" * 10]
+    tags = [(256, 1, 50), (257, 1, 40), (258, 1, 16), (259, 1, 1), (262, 1, 1), (273, 2, 200), (277, 1, 1)]
+    tags += [(278, 1, 20), (279, 2, 208)]
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", c, 4, n, v) for c, n, v in tags)
+    sizes = [len(strip) for strip in strips]
+    blob = head.ljust(200, b"\0") + struct.pack("<4I", 216, 216 + sizes[0], *sizes) + b"".join(strips)
+    found, frames, _ = taken_apart(blob, "tiff")
+    assert np.array_equal(frames[0], values)
+    assert [p.size for p in found.pieces] == [2000, 2000]
+    (tmp_path / "a.tif").write_bytes(blob)
+    convert([str(tmp_path / "a.tif")], str(tmp_path / "b.tif"))
+    assert np.array_equal(pages((tmp_path / "b.tif").read_bytes())[0], values)
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits"])
 def test_what_libtiff_compressed_is_compressed_again(compression: str) -> None:
     image = pytest.importorskip("PIL.Image")
