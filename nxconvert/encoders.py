@@ -23,6 +23,7 @@ _HOMES = {
     "packbits": ("nxconvert.formats.tiff.encoders", "PackBits"),
     "deflate": ("nxconvert.formats.tiff.encoders", "Deflate"),
     "bits": ("nxconvert.formats.tiff.encoders", "Bits"),
+    "tile": ("nxconvert.formats.tiff.encoders", "Tile"),
 }
 
 

@@ -214,12 +214,42 @@ def test_deflate_of_another_level_and_library_is_found() -> None:
     assert np.array_equal(frames[0], values)
 
 
-@pytest.mark.parametrize("options", [{"compression": "zstd"}, {"compression": "jpeg"}, {"tile": (32, 32)}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"compression": "zstd"}, {"compression": "jpeg"}, {"compression": "zlib", "tile": (32, 32)}], ids=str
+)
 def test_what_cannot_be_encoded_again_is_read_all_the_same(options: dict[str, Any]) -> None:
     blob = tiff(counts((3, 40, 50), "u1"), photometric="minisblack", **options)
     found, frames, _ = taken_apart(blob, "tiff")
     assert not found.pieces
     assert all(np.array_equal(a, b) for a, b in zip(frames, pages(blob), strict=True))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "packbits"])
+def test_tiles_that_stick_out_are_encoded_again(compression: str | None) -> None:
+    for shape in ((40, 50), (2, 15, 33), (40, 50, 3), (3, 40, 50)):
+        separate = shape == (3, 40, 50)
+        options: dict[str, Any] = {"planarconfig": "separate"} if separate else {}
+        photometric = "rgb" if shape[-1] == 3 or separate else "minisblack"
+        blob = tiff(counts(shape), tile=(16, 32), compression=compression, photometric=photometric, **options)
+        found, frames, literal = taken_apart(blob, "tiff")
+        assert any(piece.encoder == "tile" for piece in found.pieces)
+        assert literal == 0 or compression == "packbits"
+        expected = np.moveaxis(counts(shape), 0, -1) if separate else counts(shape)
+        assert np.array_equal(np.stack(frames) if shape[0] == 2 else frames[0], expected)
+
+
+def test_what_is_beyond_the_image_may_be_its_edge() -> None:
+    values = counts((10, 20))
+    tile = np.pad(values, [(0, 6), (0, 12)], "edge")
+    for tiles, ways in ((tile, {"edge"}), (np.pad(values, [(0, 6), (0, 12)]), {"zero"})):
+        by = encoder("tile")
+        parameters = by.guess(memoryview(tiles.tobytes()), values, (1, 16, 32, "raw"))
+        assert parameters is not None
+        assert parameters[0] in ways
+        assert bytes(by.encode(values, parameters)) == tiles.tobytes()
+        assert np.array_equal(by.decode(memoryview(tiles.tobytes()), (10, 20), values.dtype, parameters), values)
+    strange = np.pad(values, [(0, 6), (0, 12)], constant_values=9)
+    assert by.guess(memoryview(strange.tobytes()), values, (1, 16, 32, "raw")) is None
 
 
 def test_pages_that_share_their_pixels_are_all_read() -> None:

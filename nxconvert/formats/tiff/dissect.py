@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -142,7 +142,7 @@ def _image(structure: TiffStructure, page: Page) -> _Image | None:
     columns = number(page, 322, 0) if tiled else width
     if rows < 1 or columns < 1:
         raise structure.damaged(f"page {page.name} has {'tiles' if tiled else 'strips'} without size")
-    if tiled and (length % rows or width % columns):
+    if tiled and (length % rows or width % columns) and (bits or encoder == "deflate"):
         return None
     line = columns * (samples if planes == 1 else 1) * (bits or dtype.itemsize * 8)
     if bits:
@@ -173,34 +173,48 @@ def _predictors(encoder: str, kind: str) -> tuple[int, ...]:
 
 def _pieces(structure: TiffStructure, page: Page, image: _Image, frame: int) -> list[Piece] | None:
     """Return the pieces of a page's image; None when they do not fit it."""
-    where, sizes = (324, 325) if 324 in page.tags else (273, 279)
     plain = image.encoder in (RAW, _BITS)
-    n = image.planes * -(-image.lines // image.rows)
-    n *= -(-image.across // image.columns)
+    n = image.planes * -(-image.lines // image.rows) * -(-image.across // image.columns)
     joins = plain and not image.tiled and (image.planes == 1 or image.axis == 1)
     if joins and n > 1 and (whole := _whole(structure, page, image, frame)) is not None:
         return [whole]
-    offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
-    if plain and n == len(offsets) == 1 and not counts:
-        counts = (image.rows * image.line,)
-    if min(len(offsets), len(counts)) < n:
-        raise structure.damaged(f"page {page.name} has {min(len(offsets), len(counts))} pieces of {n}")
-    most, end = _MOST[image.encoder], structure.size
+    offsets, counts = _places(structure, page, image, n)
     pieces = []
-    for (rows, box), offset, count in zip(_boxes(image), offsets, counts, strict=False):
-        if offset < 1 or count < 1:
-            raise structure.damaged(f"page {page.name} has pieces that are missing")
-        if offset + count > end:
-            raise structure.damaged(f"the pixels of page {page.name} lie beyond the end of the file")
+    for (rows, inside, box), offset, count in zip(_boxes(image), offsets, counts, strict=True):
         need = rows * image.line
-        if count * most < need:
-            if plain and sum(counts) >= image.planes * image.lines * image.line * (image.across // image.columns):
+        if count * _MOST[image.encoder] < need:
+            if plain and not image.tiled and sum(counts) >= image.planes * image.lines * image.line:
                 return None
             raise structure.damaged(f"page {page.name} has {count:,} bytes, too few for its size")
-        pieces.append(Piece(offset, need if plain else count, frame, box, image.encoder, image.parameters))
+        by, how = image.encoder, image.parameters
+        if not inside:
+            by, how = "tile", (image.axis, image.rows, image.columns, by, *how)
+        pieces.append(Piece(offset, need if plain else count, frame, box, by, how))
     if len(pieces) == 1:
         return [replace(pieces[0], box=None)]
     return _joined(pieces, image) if joins else pieces
+
+
+def _places(structure: TiffStructure, page: Page, image: _Image, n: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return where the strips or tiles are, and how large.
+
+    Raises
+    ------
+    InputError
+        When some are missing, or lie beyond the end of the file.
+    """
+    where, sizes = (324, 325) if 324 in page.tags else (273, 279)
+    offsets, counts = structure.list_of(page, where), structure.list_of(page, sizes)
+    if n == len(offsets) == 1 and not counts and image.encoder in (RAW, _BITS):
+        counts = (image.rows * image.line,)
+    if min(len(offsets), len(counts)) < n:
+        raise structure.damaged(f"page {page.name} has {min(len(offsets), len(counts))} pieces of {n}")
+    for offset, count in zip(offsets[:n], counts[:n], strict=True):
+        if offset < 1 or count < 1:
+            raise structure.damaged(f"page {page.name} has pieces that are missing")
+        if offset + count > structure.size:
+            raise structure.damaged(f"the pixels of page {page.name} lie beyond the end of the file")
+    return offsets[:n], counts[:n]
 
 
 def _whole(structure: TiffStructure, page: Page, image: _Image, frame: int) -> Piece | None:
@@ -221,8 +235,8 @@ def _whole(structure: TiffStructure, page: Page, image: _Image, frame: int) -> P
     return Piece(start, size, frame, None, image.encoder, image.parameters)
 
 
-def _boxes(image: _Image) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
-    """Yield how many rows each strip or tile has, and its box, in order."""
+def _boxes(image: _Image) -> Iterator[tuple[int, bool, tuple[tuple[int, int], ...]]]:
+    """Yield how many rows each strip or tile has, whether it lies inside the image, and its box, in order."""
     first = image.planes > 1 and image.axis == 1
     length, width = image.lines, image.across
     for plane in range(image.planes):
@@ -231,9 +245,12 @@ def _boxes(image: _Image) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
         if len(image.shape) == 3 and not first:
             after = ((0, image.shape[2]),) if image.planes == 1 else ((plane, plane + 1),)
         for y in range(0, length, image.rows):
-            stop = min(y + image.rows, length)
+            below = min(y + image.rows, length)
+            rows = image.rows if image.tiled else below - y
             for x in range(0, width, image.columns):
-                yield stop - y, (*before, (y, stop), (x, x + image.columns), *after)
+                right = min(x + image.columns, width)
+                inside = right - x == image.columns and below - y == rows
+                yield rows, inside, (*before, (y, below), (x, right), *after)
 
 
 def _joined(pieces: list[Piece], image: _Image) -> list[Piece]:

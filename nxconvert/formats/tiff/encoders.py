@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.encoders import Encoder, Parameters, Values
+from nxconvert.encoders import Encoder, Parameters, Values, encoder
 from nxconvert.formats.tiff.libtiff import lzw, packbits
 
 _NONE, _HORIZONTAL, _FLOAT = 1, 2, 3
@@ -233,3 +233,49 @@ class Bits(Encoder):
         bits, axis = (int(p) for p in parameters)
         rows = math.prod(shape[:-axis])
         return rows, math.prod(shape[-axis:]), bits
+
+
+class Tile(Encoder):
+    """A tile that sticks out of its image, which ``raw``, ``lzw`` or ``packbits`` encodes whole.
+
+    The parameters are the axis of the pixels of a row, counted from the last, the tile's rows and columns, that
+    encoder, and its own. ``guess`` puts before them what is beyond the image: ``zero``, or ``edge``, its last pixels
+    again.
+    """
+
+    _BEYOND = ("zero", "edge")
+
+    def decode(self, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], parameters: Parameters) -> Values:
+        _, axis, (rows, columns), inner, rest = self._known(parameters)
+        whole = list(shape)
+        whole[-axis - 1], whole[-axis] = rows, columns
+        values = encoder(inner).decode(raw, tuple(whole), dtype, rest)
+        return np.ascontiguousarray(values[tuple(slice(n) for n in shape)])
+
+    def encode(self, values: Values, parameters: Parameters) -> Any:
+        beyond, _, _, inner, rest = self._known(parameters)
+        return encoder(inner).encode(self._whole(values, parameters, beyond), rest)
+
+    def guess(self, raw: memoryview, values: Values, parameters: Parameters) -> Parameters | None:
+        _, _, _, inner, rest = self._known(parameters)
+        stated = parameters[1:] if parameters[0] in self._BEYOND else parameters
+        for beyond in self._BEYOND:
+            found = encoder(inner).guess(raw, self._whole(values, parameters, beyond), rest)
+            if found is not None:
+                return (beyond, *stated[:4], *found)
+        return None
+
+    def _known(self, parameters: Parameters) -> tuple[str, int, tuple[int, int], str, Parameters]:
+        if parameters[0] not in self._BEYOND:
+            parameters = (self._BEYOND[0], *parameters)
+        beyond, axis, rows, columns, inner, *rest = parameters
+        if inner not in ("raw", "lzw", "packbits"):
+            raise ValueError(f"tiles of {inner!r} are not known to this version of nxconvert")
+        return str(beyond), int(axis), (int(rows), int(columns)), str(inner), tuple(rest)
+
+    def _whole(self, values: Values, parameters: Parameters, beyond: str) -> Values:
+        _, axis, (rows, columns), _, _ = self._known(parameters)
+        margins = [(0, 0)] * values.ndim
+        margins[-axis - 1] = (0, rows - values.shape[-axis - 1])
+        margins[-axis] = (0, columns - values.shape[-axis])
+        return np.pad(values, margins, "edge" if beyond == "edge" else "constant").astype(values.dtype, copy=False)
