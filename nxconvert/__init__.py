@@ -3,6 +3,9 @@
     nxconvert.open(location)             a file as a tree (like h5py) or as records
     nxconvert.convert(inputs, output)    what the command does
     nxconvert.compare(a, b)              whether two files hold the same, and where they differ
+    nxconvert.pack(folder, output)       files of images in one HDF5 file
+    nxconvert.restore(packed, folder)    those files again, byte for byte
+    nxconvert.verify(packed)             whether a packed file is whole
     nxconvert.formats()                  the formats by name
 
 ``Record`` and ``Field`` are tables and stacks; a record goes to and from pandas. All errors are ``NxconvertError``.
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from nxconvert.format import Format, Report
+    from nxconvert.packed.api import pack, restore, verify
     from nxconvert.record import Field, Record, Role
     from nxconvert.registry import formats
 
@@ -47,6 +51,7 @@ _HOMES = {
         "UsageError",
     ),
     "nxconvert.format": ("Format", "Report"),
+    "nxconvert.packed.api": ("pack", "restore", "verify"),
     "nxconvert.record": ("Field", "Record", "Role"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -75,6 +80,9 @@ __all__ = [
     "convert",
     "formats",
     "open",
+    "pack",
+    "restore",
+    "verify",
 ]
 
 

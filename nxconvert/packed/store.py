@@ -26,6 +26,9 @@ from nxconvert.formats.hdf5.layout import add_filter
 STREAM_CHUNK = 1 << 20
 """Bytes of a chunk of a stream."""
 
+ALIGNED, PAGE = 1 << 20, 4096
+"""Chunks of so many bytes and more begin at a page of their own."""
+
 STREAMS = ("literals", "kept")
 """The bytes of image files that are in no frame, and the files that are kept whole."""
 
@@ -81,6 +84,7 @@ class Store:
         self.path = path
         fapl = h5p.create(h5p.FILE_ACCESS)
         fapl.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
+        fapl.set_alignment(ALIGNED, PAGE)  # a page that is on its way to the disk cannot be written to
         fcpl = h5p.create(h5p.FILE_CREATE)
         fcpl.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
         try:
