@@ -490,8 +490,13 @@ class _IntoFiles:
             made = self.format.create(part, self.report, **self.format.chosen(self.plan.options, reading=False))
             assert isinstance(made, RecordSink)
             sink = self.open[path] = made
+
+        def moved(what: str, size: int) -> None:
+            self.publisher.settle(path)
+            self.report.moved(what, size)
+
         try:
-            record_to_sink(record, sink, self.plan.policy.memory // 4, self.report.moved)
+            record_to_sink(record, sink, self.plan.policy.memory // 4, moved)
         except BaseException as error:
             self.given_up.add(path)
             self.open.pop(path).abort()

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from nxconvert import conversion
+from nxconvert import conversion, table
 from nxconvert.conversion import Plan, convert
 from nxconvert.engine import parallel
 from nxconvert.errors import InputError
@@ -58,3 +58,74 @@ def test_a_share_that_dies_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="died"):
         parallel.shared(work, 2)
+
+
+# Pieces made in turn
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    monkeypatch.setattr(parallel, "processors", lambda: 3)
+
+
+@pytest.mark.usefixtures("three")
+def test_pieces_come_in_order_from_several_processes() -> None:
+    def work(number: int) -> bytes:
+        return b"%d %d " % (number, os.getpid()) * (200_000 if number == 4 else 1)
+
+    pieces = list(parallel.in_turn(work, 11))
+    assert [int(p.split()[0]) for p in pieces] == list(range(11))
+    assert len({p.split()[1] for p in pieces}) == 3
+    assert len(pieces[4].split()) == 400_000
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("bad", [3, 4, 5])
+def test_what_a_piece_raises_is_raised(bad: int) -> None:
+    def work(number: int) -> bytes:
+        if number == bad:
+            raise InputError(f"{number} is bad", "leave it out")
+        return b"%d" % number
+
+    pieces = parallel.in_turn(work, 9)
+    assert [next(pieces) for _ in range(bad)] == [b"%d" % i for i in range(bad)]
+    with pytest.raises(InputError, match=f"{bad} is bad") as raised:
+        next(pieces)
+    assert raised.value.tip == "leave it out"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # no child is left
+
+
+@pytest.mark.usefixtures("three")
+def test_processes_end_when_their_pieces_are_not_wanted() -> None:
+    pieces = parallel.in_turn(lambda number: bytes(3 << 20), 50)
+    assert len(next(pieces)) == 3 << 20
+    pieces.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.usefixtures("three")
+def test_a_process_that_dies_is_an_error() -> None:
+    def work(number: int) -> bytes:
+        if number == 5:
+            os._exit(1)
+        return b"x"
+
+    with pytest.raises(RuntimeError, match="died"):
+        list(parallel.in_turn(work, 9))
+
+
+@pytest.mark.usefixtures("three")
+def test_a_large_table_is_the_same_from_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    columns = [rng.normal(size=700), rng.integers(0, 99, 700), rng.normal(size=(700, 3)), rng.normal(size=650)]
+    columns[0][::50] = np.nan
+    style = table.Style()
+    alone = b"".join(table.rows(columns, 700, style))
+    monkeypatch.setattr(table, "PIECE", 60)
+    monkeypatch.setattr(table, "MANY", 0)
+    assert b"".join(table.rows(columns, 700, style)) == alone
+    assert alone.count(b"\n") == 700

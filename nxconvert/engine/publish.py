@@ -17,6 +17,9 @@ from typing import NoReturn, Self
 
 from nxconvert.errors import OutputError, UsageError
 
+SETTLED = 8 << 20
+"""Bytes of an output that are worth telling the system to begin with."""
+
 
 class Publisher:
     """The outputs of one conversion.
@@ -35,6 +38,7 @@ class Publisher:
         self._written: set[str] = set()
         self._parts: dict[Path, Path] = {}
         self._folders: set[Path] = set()
+        self._settled: dict[Path, int] = {}
 
     def reserve(self, path: Path, what: str, *, again: bool = False) -> None:
         """Claim an output's name for what goes there.
@@ -105,6 +109,20 @@ class Publisher:
             except OSError as error:
                 raise OutputError(f"{path} cannot be copied, to add to it: {error.strerror}") from None
         return part
+
+    def settle(self, path: Path) -> None:
+        """Let the system begin to write what there is of an output, so that to flush it at the end takes less time."""
+        part = self._parts.get(path)
+        if part is None or not hasattr(os, "posix_fadvise") or not part.is_file():
+            return
+        done, size = self._settled.get(part, 0), part.stat().st_size
+        if size - done >= SETTLED:
+            self._settled[part] = size
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.posix_fadvise(handle, done, size - done, os.POSIX_FADV_DONTNEED)  # which does not wait
+            finally:
+                os.close(handle)
 
     def publish(self, path: Path) -> None:
         """Give a complete output its name.
