@@ -447,6 +447,17 @@ def entries(found: Dissection, frame: int, layout: Layout) -> list[Entry]:
     return list(both)
 
 
+class _Start(Head):
+    """The beginning of a file that is open already; it may be inside of a compressed one."""
+
+    def __init__(self, content: Content, name: str) -> None:
+        super().__init__(Path(name), bytes(content.view(0, HEAD)))
+        self._content = content
+
+    def at(self, offset: int, n: int) -> bytes:
+        return bytes(self._content.view(offset, n))
+
+
 class Recogniser:
     """Finds the formats of files that are images, by content; a file's extension says where to look first."""
 
@@ -462,7 +473,7 @@ class Recogniser:
         InputError
             When its name says that it is one, but its content does not.
         """
-        head = Head(Path(name), bytes(content.view(0, HEAD)))
+        head = _Start(content, name)
         extension = head.extension
         last = self._last.get(extension)
         if last is not None and last.sniff(head) == 2:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nxconvert
-from nxconvert.errors import PolicyError
+from nxconvert.errors import InputError, PolicyError
 
 
 def _source(path: Path, first: int) -> None:
@@ -126,3 +126,23 @@ def test_numbered_sources_become_data(run: Callable[..., Any], tmp_path: Path) -
     assert done.returncode == 1
     assert "s_0.h5" in done.stderr
     assert not (tmp_path / "c.h5").exists()
+
+
+def test_a_missing_source_ends_a_copy_unless_it_may_be_missing(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "there.h5", "w") as file:
+        file["d"] = np.arange(4)
+    layout = h5py.VirtualLayout((2, 4), "i8")
+    for row, name in enumerate(("there.h5", "gone.h5")):
+        layout[row] = h5py.VirtualSource(name, "d", (4,))
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("v", layout, fillvalue=-1)
+    with pytest.raises(InputError, match="1 of 2 sources are missing: .*gone.h5"):
+        nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+    report = nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5", allow_missing=True)
+    assert any("gone.h5" in str(n) for n in report.notices)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["v"][()].tolist() == [[0, 1, 2, 3], [-1, -1, -1, -1]]
+    nxconvert.convert(tmp_path / "v.h5", tmp_path / "kept.h5", links="keep")
+    with h5py.File(tmp_path / "kept.h5") as file:
+        assert file["v"].is_virtual

@@ -240,17 +240,21 @@ class Copier:
         return plist
 
     def _virtual(self, node: H5Dataset, plist: h5p.PropDCID, area: Area, links: str) -> h5p.PropDCID | None:
-        """Return the creation properties of a virtual dataset that stays one, or None to copy its values."""
+        """Return the creation properties of a virtual dataset that stays one, or None to copy its values.
+
+        Raises
+        ------
+        InputError
+            When its values are to be copied and sources are missing.
+        """
         sources = [
             (plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)) for i in range(plist.get_virtual_count())
         ]
         inside = all(f == "." and area.moved("/" + p.strip("/")) is not None for f, p in sources)
         keep = links == "keep" or (links == "auto" and inside)
         if not keep:
-            missing, _ = check.missing_sources(node)
-            if not missing or node.file.policy.allow_missing:
-                return None
-            self.report.notice(f"{node.source}: sources are missing, it stays virtual: {', '.join(missing[:5])}")
+            check.sources(node)
+            return None
         new = _without_layout(plist, node.id.get_type())
         for i, (filename, path) in enumerate(sources):
             moved = area.moved("/" + path.strip("/")) if filename == "." else None
