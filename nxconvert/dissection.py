@@ -19,6 +19,12 @@ import numpy as np
 from nxconvert.encoders import RAW, encoder
 from nxconvert.errors import InputError
 
+STORED = "stored"
+"""The encoder of a piece that is a chunk of HDF5, by the filters that its parameter states.
+
+It can be moved, not made.
+"""
+
 
 class Entry(NamedTuple):
     """One line of a header: its key, its value as it stands there, and the unit that the format states."""
@@ -70,8 +76,7 @@ class Frame:
     header
         What the file says of this frame.
     read
-        Gives the pixels when the pieces cannot: then none of the file's pieces is of this frame, and the file's
-        bytes are kept as literals.
+        Gives the pixels when the pieces do not.
     """
 
     shape: tuple[int, ...]

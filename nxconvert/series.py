@@ -8,6 +8,7 @@ frame is: nothing is inferred from the first file alone.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from array import array
@@ -22,7 +23,7 @@ import numpy as np
 
 from nxconvert import registry
 from nxconvert.compressed import bare, inside
-from nxconvert.dissection import Dissection, Entry, FileContent
+from nxconvert.dissection import STORED, Dissection, Entry, FileContent, Piece
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Content, Format, Head
 from nxconvert.headers import Keys, unfolded
@@ -107,8 +108,8 @@ class FrameRecord:
         Rows whose frame could not be read.
     keys
         What is known of the headers.
-    strips
-        Shape of the strips when all frames are strips of deflate, which can be moved as they are; None when not.
+    moves
+        How the chunks of all frames can be moved as they are; None when not.
     """
 
     series: str
@@ -121,7 +122,7 @@ class FrameRecord:
     numbers: array[int] = field(default_factory=lambda: array("q"))
     damaged: set[int] = field(default_factory=set)
     keys: Keys = field(default_factory=Keys)
-    strips: tuple[int, ...] | None = None
+    moves: Moves | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -343,6 +344,8 @@ class _Builder:
                 assert format.dissect is not None
                 found = format.dissect(inner or content)
                 file.packed = inner is not None
+                if not found.frames:
+                    return
         except InputError as error:
             self._problem(number, file, series, index, error.message.removeprefix(file.path).lstrip(": "))
             return
@@ -356,10 +359,10 @@ class _Builder:
             record = self.records.get(key)
             if record is None:
                 record = self.records[key] = FrameRecord(series, role, frame.shape, frame.dtype)
-                record.strips = strips_of(found, n)
+                record.moves = moves_of(found, n)
                 self.series.setdefault(series, []).append(record)
-            if record.strips is not None and record.strips != strips_of(found, n):
-                record.strips = None
+            if record.moves is not None and record.moves != moves_of(found, n):
+                record.moves = None
             rows.append((record, record.add(number, n, index)))
             record.keys.add(entries(found, n, self.layout))
 
@@ -421,22 +424,42 @@ class _Builder:
                 rows[:] = [(r, row + (r is record)) for r, row in rows]
 
 
-def strips_of(found: Dissection, frame: int) -> tuple[int, ...] | None:
-    """Return the shape of the strips of a frame that are each a stream of zlib, without a predictor; else None."""
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """How the pieces of frames can be moved, as they are: the shape of the chunks that they are, and their filters."""
+
+    chunk: tuple[int, ...]
+    filters: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+DEFLATE = ((1, (6,)),)
+"""The filter that strips of deflate without a predictor are made by."""
+
+
+def filters_of(piece: Piece) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
+    """Return the filters of HDF5 that a piece is made by, or None."""
+    if piece.encoder == "deflate" and piece.parameters[:1] == (1,):
+        return DEFLATE
+    if piece.encoder == STORED:
+        return tuple((int(code), tuple(values)) for code, values in json.loads(str(piece.parameters[0])))
+    return None
+
+
+def moves_of(found: Dissection, frame: int) -> Moves | None:
+    """Return how all pieces of a frame can be moved; None when they cannot."""
     shape = found.frames[frame].shape
-    strips: tuple[int, ...] | None = None
+    moves: Moves | None = None
     for piece in found.pieces:
         if piece.frame != frame:
             continue
-        if piece.encoder != "deflate" or piece.parameters[:1] != (1,):
-            return None
+        filters = filters_of(piece)
         box = piece.box or tuple((0, n) for n in shape)
-        size = tuple(b - a for a, b in box)
-        strips = strips or size
-        inside = all(a % n == 0 and b == min(a + n, m) for (a, b), n, m in zip(box, strips, shape, strict=True))
-        if not inside:
+        moves = moves or (None if filters is None else Moves(tuple(b - a for a, b in box), filters))
+        if moves is None or filters != moves.filters:
             return None
-    return strips
+        if any(a % n or b != min(a + n, m) for (a, b), n, m in zip(box, moves.chunk, shape, strict=True)):
+            return None
+    return moves
 
 
 def entries(found: Dissection, frame: int, layout: Layout) -> list[Entry]:

@@ -20,7 +20,7 @@ from nxconvert.errors import NxconvertError, PolicyError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.copy import proxied
 from nxconvert.location import Location
-from tests.conftest import needs_corpus
+from conftest import needs_corpus
 
 SIGNATURE = {"file_name", "file_time", "creator", "HDF5_Version", "h5py_version", "NX_class"}
 

@@ -588,3 +588,37 @@ def test_real_files_come_back(run: Run, tmp_path: Path, corpus: Path, part: str)
         assert rebuilt.count(".edf") == 2
         assert rebuilt.count(".cbf") >= 4
         assert rebuilt.count(".tif") + rebuilt.count(".tiff") >= 20
+
+
+@pytest.mark.parametrize("how", ["bitshuffle", "gzip", "none", "contiguous", "zstd"])
+def test_hdf5_files_are_packed_and_their_chunks_move(run: Run, tmp_path: Path, how: str) -> None:
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    options: dict[str, object] = {
+        "bitshuffle": dict(hdf5plugin.Bitshuffle()),
+        "gzip": {"compression": "gzip", "shuffle": True},
+        "none": {"chunks": (1, 60, 80)},
+        "contiguous": {},
+        "zstd": dict(hdf5plugin.Zstd()),
+    }[how]
+    if how not in ("none", "contiguous"):
+        options["chunks"] = (1, 60, 80)
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    for i in range(3):
+        with h5py.File(scan / f"data_{i:03d}.h5", "w") as file:
+            file.create_dataset("entry/data/data", data=np.stack([frame(2 * i), frame(2 * i + 1)]), **options)
+            file["entry/when"] = f"now {i}"
+    with h5py.File(scan / "no_image.h5", "w") as file:
+        file["x"] = np.arange(5)
+    done = run("nxconvert", "pack", "scan", "-o", "scan.h5")
+    assert done.returncode == 0, done.stderr
+    assert "6 x 60 x 80 uint16" in done.stdout
+    assert "1 file that is no image" in done.stdout
+    with h5py.File(tmp_path / "scan.h5") as file, h5py.File(scan / "data_001.h5") as member:
+        data = file["entry/data/data"]
+        assert np.array_equal(data[()], [frame(i) for i in range(6)])
+        if how in ("bitshuffle", "gzip"):
+            raw = member["entry/data/data"].id.read_direct_chunk((1, 0, 0))[1]
+            assert data.id.read_direct_chunk((3, 0, 0))[1] == raw
+            assert file["origin/kept"].shape[0] == (scan / "no_image.h5").stat().st_size
+    assert run("nxconvert", "verify", "scan.h5", "--against", "scan").returncode == 0

@@ -238,9 +238,9 @@ class _Run:
 
     def _datasets(self) -> None:
         for record in self.catalogue.records:
-            if record.strips is not None:
+            if record.moves is not None:
                 shape = (len(record), *record.shape)
-                self.store.frames(record.entry, shape, record.dtype, record.strips, "deflate")
+                self.store.frames(record.entry, shape, record.dtype, record.moves.chunk, record.moves.filters)
                 continue
             chunk = self.plan.chunks or (1, *record.shape)
             if len(chunk) != len(record.shape) + 1 or chunk[0] != 1 or min(chunk) < 1:
@@ -361,7 +361,8 @@ class _Run:
             dataset = self.store.datasets[self.catalogue.records[record].entry]
             per_row = dataset.per_row
             there = bool(self.stored) and all((dataset.name, row * per_row + i) in self.stored for i in range(per_row))
-            plain, moves = not dataset.filters, self.catalogue.records[record].strips is not None
+            moved = self.catalogue.records[record].moves
+            plain, moves = not dataset.filters, moved is not None and moved.filters == dataset.filters
             targets.append(Target(dataset.name, row, per_row, dataset.chunk, dataset.codec, plain, there, moves))
         return targets
 

@@ -126,9 +126,9 @@ class Rebuilder:
             import hdf5plugin  # noqa: F401 - registers the filters that HDF5 itself must undo
         return _Frames(path, id, id.shape, dtype, chunk, not filters, found)
 
-    def _stored(self, record: int, row: int) -> _Stored:
+    def _stored(self, record: int, row: int, *, moved: bool) -> _Stored:
         frames = self._records[record]
-        if not frames.plain and frames.codec is None:
+        if not frames.plain and frames.codec is None and not moved:
             try:
                 return _Stored(frames, [], self.file[frames.path][row])
             except (OSError, RuntimeError) as error:
@@ -202,7 +202,8 @@ class Rebuilder:
             if part[0] in ("piece", "chunk"):
                 number = part[1]
                 if number not in frames:
-                    frames[number] = self._stored(*made.frames[number])
+                    moved = not any(p[0] == "piece" and p[1] == number for p in made.parts)
+                    frames[number] = self._stored(*made.frames[number], moved=moved)
                 inputs.append(frames[number])
             else:
                 stream = self._streams["literals" if part[0] == "literal" else "kept"]

@@ -17,11 +17,11 @@ from typing import Any
 import h5py
 import numpy as np
 import xxhash
-from h5py import h5d, h5f, h5p, h5s, h5t
+from h5py import h5d, h5f, h5p, h5s, h5t, h5z
 
-from nxconvert.engine.codecs import Codec, codec
+from nxconvert.engine.codecs import Codec, Filters, codec
 from nxconvert.errors import OutputError
-from nxconvert.formats.hdf5.layout import add_filter
+from nxconvert.formats.hdf5.layout import add_filter, asked
 
 STREAM_CHUNK = 1 << 20
 """Bytes of a chunk of a stream."""
@@ -95,21 +95,27 @@ class Store:
         self.file = h5py.File(self.id)
         self.datasets: dict[str, Chunked] = {}
 
-    def frames(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: Sequence[int], how: str) -> None:
+    def frames(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: Sequence[int], how: str | Filters
+    ) -> None:
         """Make the dataset of a record's frames, ``/NAME/data/data``.
 
-        ``how`` is a compression, or ``deflate`` alone.
+        ``how`` is a compression, or the filters that chunks were made by which are moved here.
         """
         plist = h5p.create(h5p.DATASET_CREATE)
         cut = (1, *(min(c, n) for c, n in zip(chunk, shape[1:], strict=True)))
         plist.set_chunk(cut)
         plist.set_attr_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
-        if how == "deflate":
-            plist.set_deflate(6)
+        if not isinstance(how, str):
+            _add_filters(plist, how)
         elif how != "none":
             add_filter(plist, how)
         group = _group(_group(self.file, name), "data")
         made = h5d.create(group.id, b"data", h5t.py_create(dtype, logical=True), h5s.create_simple(shape), dcpl=plist)
+        if not isinstance(how, str) and filters_of(made) != how:  # a filter that has its own mind: nothing is moved
+            del group["data"]
+            self.frames(name, shape, dtype, shape[1:], "bitshuffle-lz4")
+            return
         self._add(name, f"/{name}/data/data", made, shape, dtype, cut)
         self.datasets[name].digests = array("Q", bytes(8 * shape[0] * self.datasets[name].per_row))
 
@@ -200,6 +206,14 @@ class Store:
             if self.raw >= 0:
                 os.close(self.raw)
                 self.raw = -1
+
+
+def _add_filters(plist: h5p.PropDCID, filters: Filters) -> None:
+    """Add filters with the parameters that they were stored with."""
+    if any(code > h5z.FILTER_SCALEOFFSET for code, _ in filters):
+        import hdf5plugin  # noqa: F401 - registers them
+    for code, values in filters:
+        plist.set_filter(code, h5z.FLAG_OPTIONAL, asked(code, values))
 
 
 def _group(parent: h5py.Group, name: str) -> h5py.Group:

@@ -13,12 +13,12 @@ import numpy as np
 import xxhash
 
 from nxconvert.compressed import inside
-from nxconvert.dissection import Dissection, Entry, Piece, pixels
+from nxconvert.dissection import STORED, Dissection, Entry, Piece, pixels
 from nxconvert.encoders import RAW, encoder
 from nxconvert.engine.codecs import Codec
 from nxconvert.errors import InputError
 from nxconvert.format import Content, Format
-from nxconvert.series import File, Layout, entries
+from nxconvert.series import File, Layout, entries, filters_of
 
 Raw = np.ndarray[Any, Any]
 Part = list[Any]
@@ -33,7 +33,7 @@ KEPT: Part = ["kept"]
 class Target:
     """Where a frame goes: the dataset, the row and how its chunks are cut and encoded.
 
-    ``there`` tells whether it is stored already; ``moves`` whether strips of deflate are chunks as they are.
+    ``there`` tells whether it is stored already; ``moves`` whether pieces are chunks as they are.
     """
 
     name: str
@@ -236,18 +236,20 @@ def disassemble(
 
 
 def moved(content: Content, piece: Piece, values: Raw, target: Target) -> int | None:
-    """Return the number of the chunk, in its row, that a stream of deflate is as it stands; None when it is none."""
+    """Return the number of the chunk, in its row, that a piece is as it stands; None when it is none."""
     shape, chunk = values.shape, target.chunk[1:]
     box = piece.box or tuple((0, n) for n in shape)
     whole = all(a % c == 0 and b - a == c for (a, b), c in zip(box, chunk, strict=True))
-    if piece.encoder != "deflate" or piece.parameters[:1] != (1,) or not whole or target.codec is None:
+    if not whole or filters_of(piece) is None:
         return None
-    raw = np.frombuffer(content.view(piece.offset, piece.size), np.uint8)
-    out = np.empty(chunk, values.dtype)
-    same = target.codec.decode(raw, raw.size, out)
-    part = values[tuple(slice(a, b) for a, b in box)]
-    if not same or out.tobytes() != np.ascontiguousarray(part).tobytes():
-        return None
+    if piece.encoder != STORED or target.codec is not None:
+        raw = np.frombuffer(content.view(piece.offset, piece.size), np.uint8)
+        out = np.empty(chunk, values.dtype)
+        part = values[tuple(slice(a, b) for a, b in box)]
+        if target.codec is None or not target.codec.decode(raw, raw.size, out):
+            return None
+        if out.tobytes() != np.ascontiguousarray(part).tobytes():
+            return None
     counts = [-(-n // c) for n, c in zip(shape, chunk, strict=True)]
     return int(np.ravel_multi_index([a // c for (a, _), c in zip(box, chunk, strict=True)], counts))
 
@@ -256,7 +258,7 @@ def reproducible(content: Content, piece: Piece, values: Raw) -> Piece | None:
     """Return a piece with the parameters by which its bytes are made again, or None when none are known."""
     if piece.encoder == RAW:
         return piece
-    if not encoder(piece.encoder).lasting:
+    if piece.encoder == STORED or not encoder(piece.encoder).lasting:
         return None
     part = values if piece.box is None else values[tuple(slice(a, b) for a, b in piece.box)]
     raw = content.view(piece.offset, piece.size)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Report, Tree, TreeSink
+from nxconvert.format import Content, Dissection, Format, Head, Holds, Location, Option, Policy, Report, Tree, TreeSink
 from nxconvert.formats.hdf5.names import COMPRESSIONS, LINKS
 
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # before h5py loads: no code from HDF5_PLUGIN_PATH is run
@@ -44,6 +44,13 @@ def create(path: Path, report: Report, **options: Any) -> TreeSink:
     return H5Sink(path, report, **options)
 
 
+def dissect(content: Content) -> Dissection:
+    """Say where the frames of a file of a series are; see ``nxconvert.formats.hdf5.members``."""
+    from nxconvert.formats.hdf5 import members
+
+    return members.dissect(content)
+
+
 FORMAT = Format(
     name="hdf5",
     title="NeXus/HDF5",
@@ -51,6 +58,7 @@ FORMAT = Format(
     sniff=sniff,
     open=open_tree,
     create=create,
+    dissect=dissect,
     holds=Holds(tree=True, item_rank=30, kinds="biufcSOV", note="everything; NeXus is its layout"),
     write_options=(
         Option("compression", "keep", "Compression of large datasets; default: as stored.", ("keep", *COMPRESSIONS)),

@@ -21,7 +21,7 @@ from nxconvert.engine.transfer import boxes, stored_boxes
 from nxconvert.errors import InputError, OutputError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import check
-from nxconvert.formats.hdf5.layout import creation
+from nxconvert.formats.hdf5.layout import asked, creation
 from nxconvert.formats.hdf5.read import H5Dataset, H5File
 from nxconvert.tree import Link
 
@@ -524,7 +524,7 @@ def _as_source(node: H5Dataset, plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p
         new.set_chunk(tuple(min(c, n) for c, n in zip(chunk, node.shape, strict=True)))
         for n in range(old.get_nfilters()):
             code, flags, parameters, _ = old.get_filter(n)
-            new.set_filter(code, flags, parameters)
+            new.set_filter(code, flags, asked(code, tuple(parameters)))
         return new
     return None
 

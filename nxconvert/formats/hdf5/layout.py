@@ -10,9 +10,10 @@ from nxconvert.errors import UsageError
 from nxconvert.tree import Dataset
 
 SMALL = 64 << 10
+BITSHUFFLE = 32008
 _FILTERS: dict[str, tuple[int, tuple[int, ...]]] = {
-    "bitshuffle-lz4": (32008, (0, 2)),
-    "bitshuffle-zstd": (32008, (0, 3, 3)),
+    "bitshuffle-lz4": (BITSHUFFLE, (0, 2)),
+    "bitshuffle-zstd": (BITSHUFFLE, (0, 3, 3)),
     "blosc2": (32026, (0, 0, 0, 0, 5, 1, 1)),
     "lz4": (32004, (0,)),
     "zstd": (32015, (3,)),
@@ -77,3 +78,8 @@ def add_filter(plist: h5p.PropDCID, compression: str) -> None:
                 f"compression {compression} needs the package hdf5plugin", "pip install hdf5plugin"
             ) from None
     plist.set_filter(code, h5z.FLAG_MANDATORY, values)
+
+
+def asked(code: int, parameters: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what to ask of a filter so that it stores some parameters: bitshuffle puts three of its own in front."""
+    return parameters[3:] if code == BITSHUFFLE and len(parameters) > 3 else parameters
