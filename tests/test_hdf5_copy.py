@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from conftest import needs_corpus
 from h5py import h5d, h5o, h5s, h5t
 
 from nxconvert.conversion import Plan, convert
@@ -20,7 +21,6 @@ from nxconvert.errors import NxconvertError, PolicyError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.copy import proxied
 from nxconvert.location import Location
-from conftest import needs_corpus
 
 SIGNATURE = {"file_name", "file_time", "creator", "HDF5_Version", "h5py_version", "NX_class"}
 
@@ -329,7 +329,8 @@ def test_a_full_disk(tmp_path: Path, run: Callable[..., Any]) -> None:
 
 _WALK = """
 import json, sys
-from tests.test_hdf5_copy import copy_and_compare
+sys.path.insert(0, "tests")
+from test_hdf5_copy import copy_and_compare
 for line in sys.stdin:
     print(json.dumps([line.strip(), "starts"]), flush=True)
     print(json.dumps([line.strip(), copy_and_compare(line.strip(), sys.argv[1])]), flush=True)
