@@ -136,7 +136,7 @@ def test_a_missing_source_ends_a_copy_unless_it_may_be_missing(tmp_path: Path) -
         layout[row] = h5py.VirtualSource(name, "d", (4,))
     with h5py.File(tmp_path / "v.h5", "w") as file:
         file.create_virtual_dataset("v", layout, fillvalue=-1)
-    with pytest.raises(InputError, match="1 of 2 sources are missing: .*gone.h5"):
+    with pytest.raises(InputError, match=r"1 of 2 sources are missing: .*gone\.h5"):
         nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
     report = nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5", allow_missing=True)
