@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,47 @@ def test_the_library_is_found() -> None:
     made = codecs.codec([(32008, (0, 5, 2, 0, 2))], np.dtype("u2"), (100,))
     if made is None:
         pytest.skip("hdf5plugin's library does not show its functions here")
+
+
+@pytest.mark.parametrize("pipeline", ["bitshuffle-lz4", "bitshuffle-zstd", "shuffle gzip", "shuffle gzip 9"])
+def test_a_soak_in_threads_makes_no_wrong_stream(tmp_path: Path, pipeline: str) -> None:
+    threads, each, size = 4, 250, 16_384
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        made = file.create_dataset("d", (threads * each, size), "<u2", chunks=(1, size), **PIPELINES[pipeline])
+        codec = codecs.codec(filters_of(made), made.dtype, made.chunks)
+        if codec is None:
+            pytest.skip("not known here, left to HDF5")
+
+        def work(number: int) -> list[bytes]:
+            room = np.empty(codec.room, np.uint8)  # used again and again, as packing does
+            return [bytes(codec.encode(values, room)) for values in frames(number)]
+
+        def frames(number: int) -> Iterator[np.ndarray]:
+            rng = np.random.default_rng(number)
+            for i in range(each):
+                yield rng.poisson(3 + i % 60, size).astype("<u2") if i % 5 else rng.integers(0, 65536, size, np.uint16)
+
+        with ThreadPoolExecutor(threads) as pool:
+            encoded = list(pool.map(work, range(threads)))
+        for number, streams in enumerate(encoded):
+            for i, raw in enumerate(streams):
+                made.id.write_direct_chunk((number * each + i, 0), raw)
+        file.flush()
+        stored = [made.id.read_direct_chunk((i, 0))[1] for i in range(len(made))]
+
+        def decoded(number: int) -> bool:
+            out = np.empty(size, "<u2")
+            ours = stored[number * each : (number + 1) * each]
+            return all(
+                codec.decode(np.frombuffer(raw, np.uint8), len(raw), out) and np.array_equal(out, values)
+                for raw, values in zip(ours, frames(number), strict=True)
+            )
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert all(pool.map(decoded, range(threads)))
+        for number in range(threads):  # and HDF5's own filters agree
+            for i, values in enumerate(frames(number)):
+                assert np.array_equal(made[number * each + i], values)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
