@@ -15,7 +15,7 @@ from nxconvert import fit, grid, mapping, naming, registry
 from nxconvert.array import Array, Member
 from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
-from nxconvert.engine.transfer import record_to_sink, record_to_tree, tree_to_tree
+from nxconvert.engine.transfer import Moved, record_to_sink, record_to_tree, tree_to_tree
 from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, UsageError
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
 from nxconvert.held import Held
@@ -281,7 +281,8 @@ def _tree_of(
     try:
         taken: set[str] = set()
         for place in places:
-            taken |= _input_into_tree(place, sink, plan, report, importers, alone=len(places) == 1)
+            moved = _moved(path, publisher, report)
+            taken |= _input_into_tree(place, sink, plan, report, moved, importers, alone=len(places) == 1)
         stamp(sink, [str(p) for p in places], taken)
         sink.close()
     except NxconvertError as error:
@@ -299,7 +300,14 @@ def _tree_of(
 
 
 def _input_into_tree(
-    place: Location, sink: TreeSink, plan: Plan, report: Report, importers: dict[str, Importer], *, alone: bool
+    place: Location,
+    sink: TreeSink,
+    plan: Plan,
+    report: Report,
+    moved: Moved,
+    importers: dict[str, Importer],
+    *,
+    alone: bool,
 ) -> set[str]:
     """Write one input, and return the names that a tree has at its root."""
     source = open_source(place, plan, report)
@@ -316,7 +324,7 @@ def _input_into_tree(
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
             folded = grid.fold(record)
-            record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, report.moved)
+            record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, moved)
         if len(report.failed) > failures:
             raise report.failed.pop()[1]
     return set()
@@ -490,13 +498,8 @@ class _IntoFiles:
             made = self.format.create(part, self.report, **self.format.chosen(self.plan.options, reading=False))
             assert isinstance(made, RecordSink)
             sink = self.open[path] = made
-
-        def moved(what: str, size: int) -> None:
-            self.publisher.settle(path)
-            self.report.moved(what, size)
-
         try:
-            record_to_sink(record, sink, self.plan.policy.memory // 4, moved)
+            record_to_sink(record, sink, self.plan.policy.memory // 4, _moved(path, self.publisher, self.report))
         except BaseException as error:
             self.given_up.add(path)
             self.open.pop(path).abort()
@@ -528,6 +531,16 @@ def _rename(error: BaseException, part: Path, path: Path) -> None:
         if str(path) != "-":
             error.message = error.message.replace(str(part), str(path))
             error.args = (error.message,)
+
+
+def _moved(path: Path, publisher: Publisher, report: Report) -> Moved:
+    """Return what is to be told that bytes of an output have been written."""
+
+    def moved(what: str, size: int) -> None:
+        publisher.settle(path, size)
+        report.moved(what, size)
+
+    return moved
 
 
 def _title(record: Record) -> str:

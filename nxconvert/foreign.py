@@ -30,6 +30,9 @@ COMMENTS = ("#", "%", "!", "//", ";")
 SAMPLE = 64 << 10
 """Bytes from which a file's kind is told."""
 
+ENOUGH = 100
+"""Rows at the beginning of a large file that are enough to tell what it is."""
+
 WINDOW = 3000
 """Lines from which separators and types are told."""
 
@@ -346,17 +349,15 @@ class _Reader:
     def __init__(self, text: TextFile, delimiter: str, decimal: str, comment: str) -> None:
         self.text, self.where = text, text.name
         self.size = text.path.stat().st_size
-        with text.path.open("rb") as file:
-            raw = file.read(self.size if self.size <= SMALL else SMALL // 4)
-        self.whole = len(raw) == self.size
-        self.offset = 3 if raw.startswith(codecs.BOM_UTF8) else 0
-        end = rb"(?<=\n)" if b"\n" in raw else rb"(?<=\r)"
-        parts = [line for line in re.split(end, raw[self.offset :]) if line]
-        self.raw = _logical(parts if self.whole else parts[:-1])
-        self.lines = [numerals.decoded(line).rstrip("\r\n") for line in self.raw]
-        found = table(self.lines[:WINDOW], delimiter, decimal, comment)
-        if found is None and len(self.lines) > WINDOW:
-            found = table(self.lines, delimiter, decimal, comment)
+        self.whole = self.size <= SMALL
+        found = None
+        for look in [self.size] if self.whole else [SMALL // 16, SMALL // 4]:
+            self._take(look)
+            found = table(self.lines[:WINDOW], delimiter, decimal, comment)
+            if found is None and len(self.lines) > WINDOW:
+                found = table(self.lines, delimiter, decimal, comment)
+            if found is not None and found.run.rows > ENOUGH:
+                break
         if found is None:
             raise InputError(
                 f"{self.where} has no table that can be told from its lines",
@@ -371,6 +372,16 @@ class _Reader:
         self.titles = [line for line, _ in self.run.leading[:titles]]
         self.first = self.run.leading[titles][0]
         self._check()
+
+    def _take(self, size: int) -> None:
+        """Take the lines at the beginning of the file."""
+        with self.text.path.open("rb") as file:
+            raw = file.read(size)
+        self.offset = 3 if raw.startswith(codecs.BOM_UTF8) else 0
+        end = rb"(?<=\n)" if b"\n" in raw else rb"(?<=\r)"
+        parts = [line for line in re.split(end, raw[self.offset :]) if line]
+        self.raw = _logical(parts if self.whole else parts[:-1])
+        self.lines = [numerals.decoded(line).rstrip("\r\n") for line in self.raw]
 
     def _check(self) -> None:
         """Refuse what is more than one table, and lines that are no rows where rows must be."""

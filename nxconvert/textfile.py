@@ -8,7 +8,9 @@ import. What is not plain (or wrong) is read cell by cell, and an error names th
 
 from __future__ import annotations
 
+import pickle
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +21,7 @@ import numpy as np
 
 from nxconvert import numerals
 from nxconvert.array import Array, Box, full_box, is_text
+from nxconvert.engine.parallel import in_turn
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record
 
@@ -30,6 +33,9 @@ PIECE = 4 << 20
 
 LONGEST = 64 << 20
 """Bytes that one row may have; more is a quote that is not closed."""
+
+MANY = 16
+"""Pieces that are worth the work of several processes, each of which has to load polars."""
 
 SOME = 4096
 """Rows that are read at once cell by cell."""
@@ -177,22 +183,22 @@ class Sheet:
             When a quote is not closed, or a file of ours ends within a line.
         """
         found: list[Piece] = []
-        offset, row, line, rest = self.start, 0, self.line, b""
+        offset, row, line, wanted = self.start, 0, self.line, PIECE
         with self.path.open("rb") as file:
-            file.seek(self.start)
-            left = self.end - self.start
-            while left > 0 or rest:
-                read = file.read(min(PIECE, left))
-                left = left - len(read) if read else 0
-                text = rest + read
-                size = self._cut(text) if left else len(text)
+            while offset < self.end:
+                file.seek(offset)
+                text = file.read(min(wanted, self.end - offset))
+                last = len(text) < wanted or offset + len(text) == self.end
+                size = len(text) if last else self._cut(text)
                 if not size and len(text) > LONGEST:
                     raise InputError(f"{self.where}:{line}: a quote is not closed", 'write a quote in a cell as ""')
-                rest = text[size:]
-                if not size:
+                if not size and not last:
+                    wanted *= 2
                     continue
-                text = text[:size]
-                if not left and not self.foreign and not text.endswith(b"\n"):
+                if not text:
+                    break
+                text, wanted = text[:size], PIECE
+                if last and not self.foreign and not text.endswith(b"\n"):
                     raise InputError(
                         f"{self.where} ends in the middle of a line",
                         "copy it again; if it was edited and is complete, end its last line",
@@ -236,6 +242,10 @@ class Sheet:
             return self._quoted_rows(text, line)
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n")
+        ends = _ends(text)
+        codes = np.frombuffer(text, np.uint8)
+        if not (self._odd[codes[0]] or self._odd[codes[ends[:-1] + 1]].any()):
+            return text, len(ends)
         if any(c in text for c in self.comments):
             signs = b"|".join(map(re.escape, self.comments))
             text = re.sub(rb"^[ \t]*(?:" + signs + rb").*\n", b"", text, flags=re.MULTILINE)
@@ -244,6 +254,13 @@ class Sheet:
             text = re.sub(rb"^[ \t]*\n", b"", text, flags=re.MULTILINE)
             ends = _ends(text)
         return text, len(ends)
+
+    @cached_property
+    def _odd(self) -> Values:
+        """Tell which codes a line may begin with that is no row: by the first, most lines are told to be one."""
+        odd = np.zeros(256, bool)
+        odd[[_NEWLINE, *b" \t", *(c[0] for c in self.comments)]] = True
+        return odd
 
     def _quoted_rows(self, text: bytes, line: int) -> tuple[bytes, int]:
         codes, inside = _quoting(text)
@@ -553,6 +570,8 @@ class Sheet:
         """How many rows each column has: as stated, else up to its last cell that is not empty."""
         stated = self.expected is None or self.expected == self.rows
         out = [c.length if stated else None for c in self.columns]
+        if None in out and not self.is_small and self._ends_full():
+            out = [self.rows if n is None else n for n in out]
         for piece in reversed(self.index):
             if all(n is not None for n in out):
                 break
@@ -562,11 +581,33 @@ class Sheet:
                     out[i] = piece.row + int(last[-1]) + 1 if len(last) else None
         return [min(n or 0, self.rows) for n in out]
 
+    def _ends_full(self) -> bool:
+        """Tell whether the last row of a large file has all its cells, as it mostly does; found without polars."""
+        if not self.index or self.quotes:
+            return False
+        piece = self.index[-1]
+        with self.path.open("rb") as file:
+            file.seek(piece.offset)
+            text = self._rows_of(file.read(piece.size), piece.line)[0]
+        try:
+            last = self._cell_by_cell(text[text.rfind(b"\n", 0, -1) + 1 :])
+        except _BadCellError:
+            return False
+        return not any(map(_masked, last))
+
     def pieces(self, rows: slice = slice(0, None)) -> Iterator[tuple[int, list[Values]]]:
         """Yield the number of a first row and the columns from there, of the pieces that have some of the rows."""
-        for piece in self.index:
-            if piece.row + piece.rows > rows.start and (rows.stop is None or piece.row < rows.stop):
-                yield piece.row, self.columns_of(piece)
+        wanted = [p for p in self.index if p.row + p.rows > rows.start and (rows.stop is None or p.row < rows.stop)]
+        if len(wanted) >= MANY and self._may_fork:
+            made = in_turn(lambda i: pickle.dumps(self.columns_of(wanted[i]), 5), len(wanted))
+            yield from ((piece.row, pickle.loads(m)) for piece, m in zip(wanted, made, strict=True))  # noqa: S301 - ours
+        else:
+            yield from ((piece.row, self.columns_of(piece)) for piece in wanted)
+
+    @property
+    def _may_fork(self) -> bool:
+        """Tell whether other processes may read pieces too: not after polars has started its threads in this one."""
+        return all(d.kind in "biuf" and d.metadata is None for d in self.cells) and "polars" not in sys.modules
 
 
 def _cell(separator: bytes) -> re.Pattern[bytes]:

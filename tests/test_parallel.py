@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -129,3 +131,54 @@ def test_a_large_table_is_the_same_from_several_processes(monkeypatch: pytest.Mo
     monkeypatch.setattr(table, "MANY", 0)
     assert b"".join(table.rows(columns, 700, style)) == alone
     assert alone.count(b"\n") == 700
+
+
+# Pieces of a text that are read in turn
+
+READ = """
+import sys
+from nxconvert import foreign, textfile
+from nxconvert.conversion import convert
+from nxconvert.engine import parallel
+textfile.PIECE = textfile.SMALL = 1 << 12
+textfile.MANY = 4
+parallel.processors = lambda: int(sys.argv[3])
+started = []
+usual = parallel._start
+parallel._start = lambda body: started.append(1) or usual(body)
+report = convert([sys.argv[1]], sys.argv[2])
+print(len(started), *(str(error) for _, error in report.failed))
+"""
+
+
+def read_in(processes: int, source: Path, target: Path) -> str:
+    command = [sys.executable, "-c", READ, str(source), str(target), str(processes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_large_text_is_the_same_from_several_processes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    table = np.column_stack([np.arange(3000) / 7, rng.normal(size=3000), rng.normal(size=3000) * 1e300])
+    np.savetxt(tmp_path / "t.csv", table, fmt="%.17g", delimiter=",", header="x,a,b", comments="")
+    assert read_in(1, tmp_path / "t.csv", tmp_path / "1.h5").strip() == "0"
+    assert read_in(3, tmp_path / "t.csv", tmp_path / "3.h5").strip() == "2"
+    for name in ("1.h5", "3.h5"):
+        with h5py.File(tmp_path / name) as file:
+            found: dict[str, np.ndarray] = {}
+            file.visititems(
+                lambda n, o, found=found: found.update({n.split("/")[-1]: o[()]}) if hasattr(o, "shape") else None
+            )
+        for i, label in enumerate(("x", "a", "b")):
+            assert found[label].tobytes() == table[:, i].tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_bad_cell_is_named_by_whichever_process_reads_it(tmp_path: Path) -> None:
+    lines = ["x,a", *(f"{i}.5,{i * 3}.25" for i in range(3000))]
+    lines[2001] = "2000.5,huh"
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    for processes in (1, 3):
+        assert "t.csv:2002: column 2 (a): 'huh'" in read_in(processes, tmp_path / "t.csv", tmp_path / f"{processes}.h5")

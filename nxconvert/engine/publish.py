@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
+from nxconvert.engine import disk
 from nxconvert.errors import OutputError, UsageError
 
 SETTLED = 8 << 20
-"""Bytes of an output that are worth telling the system to begin with."""
+"""Bytes of an output that are worth telling the disk to begin with."""
 
 
 class Publisher:
@@ -38,7 +39,7 @@ class Publisher:
         self._written: set[str] = set()
         self._parts: dict[Path, Path] = {}
         self._folders: set[Path] = set()
-        self._settled: dict[Path, int] = {}
+        self._waiting: dict[Path, int] = {}
 
     def reserve(self, path: Path, what: str, *, again: bool = False) -> None:
         """Claim an output's name for what goes there.
@@ -110,19 +111,18 @@ class Publisher:
                 raise OutputError(f"{path} cannot be copied, to add to it: {error.strerror}") from None
         return part
 
-    def settle(self, path: Path) -> None:
-        """Let the system begin to write what there is of an output, so that to flush it at the end takes less time."""
+    def settle(self, path: Path, size: int) -> None:
+        """Have the disk begin with an output that has grown by some bytes, so that it is flushed sooner at the end."""
+        self._waiting[path] = self._waiting.get(path, 0) + size
         part = self._parts.get(path)
-        if part is None or not hasattr(os, "posix_fadvise") or not part.is_file():
+        if self._waiting[path] < SETTLED or part is None or not part.is_file():
             return
-        done, size = self._settled.get(part, 0), part.stat().st_size
-        if size - done >= SETTLED:
-            self._settled[part] = size
-            handle = os.open(part, os.O_RDONLY)
-            try:
-                os.posix_fadvise(handle, done, size - done, os.POSIX_FADV_DONTNEED)  # which does not wait
-            finally:
-                os.close(handle)
+        self._waiting[path] = 0
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            disk.start_writing(handle, 0, 0)
+        finally:
+            os.close(handle)
 
     def publish(self, path: Path) -> None:
         """Give a complete output its name.
