@@ -71,8 +71,9 @@ class Keys:
     def add(self, header: Iterable[Entry]) -> None:
         """Learn from one header."""
         self.headers += 1
+        known = self.known
         for name, value, unit in named(header):
-            key = self.known.get(name)
+            key = known.get(name)
             if key is None:
                 self.known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1, _length(value))
                 continue
@@ -113,10 +114,15 @@ class Keys:
         return out
 
 
-def named(header: Iterable[Entry]) -> Iterator[Entry]:
+def named(header: Iterable[Entry]) -> Iterable[Entry]:
     """Give keys that come twice in a header names of their own."""
+    entries = list(header)
+    return entries if len({entry[0] for entry in entries}) == len(entries) else _numbered(entries)
+
+
+def _numbered(entries: Iterable[Entry]) -> Iterator[Entry]:
     seen: dict[str, int] = {}
-    for entry in header:
+    for entry in entries:
         n = seen[entry.key] = seen.get(entry.key, 0) + 1
         yield entry if n == 1 else Entry(f"{entry.key}#{n}", entry.value, entry.unit)
 

@@ -11,18 +11,20 @@ import glob
 import json
 import os
 import re
+import stat
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from itertools import pairwise
+from fnmatch import translate
+from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nxconvert import registry
-from nxconvert.compressed import bare, inside
+from nxconvert.compressed import MOST, bare, beginning, inside
 from nxconvert.dissection import STORED, Dissection, Entry, FileContent, Piece
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Content, Format, Head
@@ -31,6 +33,12 @@ from nxconvert.naming import natural
 
 MAIN_ROLE = "projection"
 """The role of files that no pattern gives another."""
+
+LISTED = 100_000
+"""How many indices that are missing are listed one by one."""
+
+HIGHEST = 2**63 - 1
+"""The highest number in a name that is an index."""
 
 HEAD = 4096
 """Bytes by which a file's format is recognised."""
@@ -79,10 +87,13 @@ class Problem:
         Its name.
     what
         What is wrong with it.
+    unreadable
+        Whether not even its bytes can be had, so that it cannot be kept.
     """
 
     file: str
     what: str
+    unreadable: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
@@ -143,11 +154,17 @@ class FrameRecord:
         return len(self.files) - 1
 
     def missing(self) -> list[int]:
-        """Return the indices that the names of the files leave out; darks and flats are taken now and then."""
-        if self.role != MAIN_ROLE:
-            return []
-        there = sorted(set(self.numbers) - {-1})
-        return [n for a, b in pairwise(there) for n in range(a + 1, b)] if len(there) > 1 else []
+        """Return the indices that the names of the files leave out, the first ``LISTED`` of them."""
+        return list(islice((n for a, b in self._gaps() for n in range(a + 1, b)), LISTED))
+
+    def missing_count(self) -> int:
+        """Return how many indices the names of the files leave out; very many where they are times."""
+        return sum(b - a - 1 for a, b in self._gaps())
+
+    def _gaps(self) -> Iterator[tuple[int, int]]:
+        """Yield the indices before and after each gap; darks and flats are taken now and then and have none."""
+        if self.role == MAIN_ROLE:
+            yield from ((a, b) for a, b in pairwise(sorted(set(self.numbers) - {-1})) if b > a + 1)
 
 
 @dataclass
@@ -196,18 +213,30 @@ class Layout:
     roles: Mapping[str, Sequence[str]]
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
+    @cached_property
+    def _patterns(self) -> list[tuple[str, bool, re.Pattern[str]]]:
+        """Role, whether the whole path is looked at, and pattern; a path has a slash in front."""
+        return [
+            (role, "/" in pattern, re.compile(translate(f"*/{pattern}" if "/" in pattern else pattern)))
+            for role, patterns in self.roles.items()
+            for pattern in patterns
+        ]
+
     def role(self, name: str) -> str:
         """Return the role of a file."""
-        base = name.rpartition("/")[2]
-        for role, patterns in self.roles.items():
-            for pattern in patterns:
-                if fnmatchcase(name if "/" in pattern else base, pattern) or fnmatchcase(name, f"*/{pattern}"):
-                    return role
+        path, base = f"/{name}", name.rpartition("/")[2]
+        for role, whole, pattern in self._patterns:
+            if pattern.match(path if whole else base):
+                return role
         return MAIN_ROLE
 
 
 def listed(
-    places: Sequence[str], begin: int | None = None, end: int | None = None, without: Iterable[Path] = ()
+    places: Sequence[str],
+    begin: int | None = None,
+    end: int | None = None,
+    without: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda what: None,
 ) -> list[File]:
     """List the files that arguments name, in natural order.
 
@@ -219,11 +248,13 @@ def listed(
         First and last number of a pattern.
     without
         Files that are not meant: what this very run writes.
+    tell
+        Told what there is in a folder besides files, which is not kept: links, pipes, empty folders.
 
     Raises
     ------
     InputError
-        When there is nothing, or two files have one name.
+        When there is nothing, two files have one name, or a folder cannot be read.
     UsageError
         When numbers are given and no pattern is.
     """
@@ -231,33 +262,41 @@ def listed(
     names_left = {p.name for p in left_out}
     found: dict[str, Path] = {}
     for place in places:
-        for name, path in _found(place, begin, end):
+        for name, path in _found(place, begin, end, tell):
             if path.name in names_left and path.resolve() in left_out:
                 continue
             if found.setdefault(name, path) != path:
                 raise InputError(f"{path} and {found[name]} would both be {name}", "pack their common folder")
     files = []
     for name in sorted(found, key=natural):
-        status = found[name].stat()
+        try:
+            status = found[name].stat()
+        except OSError as error:
+            raise InputError(f"{found[name]} cannot be looked at: {error.strerror}") from None
         files.append(File(str(found[name]), name, status.st_size, status.st_mtime_ns))
     if not files:
         raise InputError(f"{' '.join(places)}: no file is there")
     return files
 
 
-def _found(place: str, begin: int | None, end: int | None) -> Iterator[tuple[str, Path]]:
+def _found(place: str, begin: int | None, end: int | None, tell: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
     """Yield the name and path of each file that an argument names."""
     path = Path(place)
     if path.is_dir():
         if begin is not None or end is not None:
             raise UsageError("--begin and --end need a pattern", "write e.g. 'scan_%04d.edf' or 'scan_{index:04d}.edf'")
-        yield from _below(path)
+        yield from _below(path, tell)
         return
     pattern = _numbered(path)
     if pattern is not None:
         for found in path.parent.iterdir() if path.parent.is_dir() else ():
             match = pattern.fullmatch(found.name)
-            if match and (begin is None or int(match[1]) >= begin) and (end is None or int(match[1]) <= end):
+            if (
+                match
+                and found.is_file()
+                and (begin is None or int(match[1]) >= begin)
+                and (end is None or int(match[1]) <= end)
+            ):
                 yield found.name, found
     elif path.is_file():
         yield path.name, path
@@ -267,15 +306,49 @@ def _found(place: str, begin: int | None, end: int | None) -> Iterator[tuple[str
         raise InputError(f"there is no file or folder {place}")
 
 
-def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+def _below(folder: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
     """Yield all files below a folder, with their paths in it; links to folders are not followed."""
-    for root, _, names in os.walk(folder):
+    other: dict[str, list[str]] = {}
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}")
+
+    def note(kind: str, name: str) -> None:
+        other.setdefault(kind, []).append(name)
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
         above = Path(root)
         below = above.relative_to(folder).as_posix()
-        for name in names:
+        if not folders and not names and below != ".":
+            note("empty folders are not kept", below)
+        for name in (*names, *folders):
+            whole = name if below == "." else f"{below}/{name}"
             path = above / name
-            if path.is_file():
-                yield (name if below == "." else f"{below}/{name}"), path
+            kind = _kind(path)
+            if kind == "file" or kind == "link":
+                if kind == "link":
+                    note("links are kept as the files that they lead to", whole)
+                yield whole, path
+            elif kind:
+                note(kind, whole)
+    for kind, found in other.items():
+        tell(f"{folder}: {len(found)} {kind}: {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}")
+
+
+def _kind(path: Path) -> str:
+    """Return ``file``, ``link`` for one that leads to a file, nothing for a folder, or what is said of all else."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return "file"
+        if not stat.S_ISLNK(mode):
+            return "" if stat.S_ISDIR(mode) else "pipes, sockets or devices are not kept"
+        mode = path.stat().st_mode
+    except OSError:
+        return "links that lead nowhere are not kept"
+    if stat.S_ISDIR(mode):
+        return "links to folders are not followed"
+    return "link" if stat.S_ISREG(mode) else "pipes, sockets or devices are not kept"
 
 
 def _matching(pattern: str) -> Iterator[tuple[str, Path]]:
@@ -298,7 +371,7 @@ def _numbered(place: Path) -> re.Pattern[str] | None:
     return None
 
 
-def catalogued(files: list[File], layout: Layout, on_problem: str = "error") -> Catalogue:
+def catalogued(files: list[File], layout: Layout, on_problem: str = "error", most: int = MOST) -> Catalogue:
     """Look at all names and headers, and say which frame goes where.
 
     Parameters
@@ -309,9 +382,11 @@ def catalogued(files: list[File], layout: Layout, on_problem: str = "error") -> 
         How names and headers are understood.
     on_problem
         ``fill`` gives a frame that cannot be read a row all the same; ``skip`` and ``error`` do not.
+    most
+        Bytes that may come out of a compressed file.
     """
     catalogue = Catalogue(files)
-    builder = _Builder(catalogue, layout, on_problem)
+    builder = _Builder(catalogue, layout, on_problem, most)
     named = grouped([f.name for f in files])
     for number, file in enumerate(files):
         builder.add(number, file, *named[number])
@@ -322,7 +397,8 @@ def catalogued(files: list[File], layout: Layout, on_problem: str = "error") -> 
 class _Builder:
     """Builds a catalogue, file by file."""
 
-    def __init__(self, catalogue: Catalogue, layout: Layout, on_problem: str) -> None:
+    def __init__(self, catalogue: Catalogue, layout: Layout, on_problem: str, most: int) -> None:
+        self.most = most
         self.catalogue, self.layout, self.fills = catalogue, layout, on_problem == "fill"
         self.records: dict[Any, FrameRecord] = {}
         self.seen: dict[tuple[str, int], str] = {}
@@ -336,8 +412,15 @@ class _Builder:
         rows: list[tuple[FrameRecord, int]] = []
         self.found.append(rows)
         try:
-            with FileContent(file.path) as content:
-                inner = inside(content)
+            content = FileContent(file.path)
+        except InputError as error:
+            self._problem(number, file, series, index, error.message.removeprefix(file.path).lstrip(": "), True)
+            return
+        try:
+            with content:
+                if (start := beginning(content, HEAD)) is not None and self.recognise(start, bare(file.name)) is None:
+                    return
+                inner = inside(content, self.most)
                 format = self.recognise(inner or content, bare(file.name))
                 if format is None:
                     return
@@ -366,8 +449,8 @@ class _Builder:
             rows.append((record, record.add(number, n, index)))
             record.keys.add(entries(found, n, self.layout))
 
-    def _problem(self, number: int, file: File, series: str, index: int, what: str) -> None:
-        self.catalogue.problems.append(Problem(file.name, what))
+    def _problem(self, number: int, file: File, series: str, index: int, what: str, unreadable: bool = False) -> None:
+        self.catalogue.problems.append(Problem(file.name, what, unreadable))
         self.unread.append((number, series, index))
 
     def finish(self) -> None:
@@ -538,6 +621,7 @@ def grouped(names: Sequence[str]) -> list[tuple[str, int]]:
         for i in members:
             words = [*parts[i]]
             number, words[slot] = int(words[slot]), "{index}"
+            number = number if number <= HIGHEST else -1
             out[i] = ("/".join(filter(None, (folder, "".join(words)))), number)
     return out
 

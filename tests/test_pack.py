@@ -622,3 +622,11 @@ def test_hdf5_files_are_packed_and_their_chunks_move(run: Run, tmp_path: Path, h
             assert data.id.read_direct_chunk((3, 0, 0))[1] == raw
             assert file["origin/kept"].shape[0] == (scan / "no_image.h5").stat().st_size
     assert run("nxconvert", "verify", "scan.h5", "--against", "scan").returncode == 0
+
+
+def test_a_folders_name_makes_no_file_a_flat() -> None:
+    from nxconvert.series import Layout
+
+    layout = Layout({"dark": ["dark*", "df/*"], "flat": ["ref*", "ob/*"], "projection": ["*"]})
+    names = ["refined/img_1.edf", "ref_1.edf", "a/ref_1.edf", "a/df/1.tif", "df/1.tif", "pdf/1.tif", "dark/x.edf"]
+    assert [layout.role(n) for n in names] == ["projection", "flat", "flat", "dark", "dark", "projection", "projection"]

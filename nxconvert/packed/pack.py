@@ -34,7 +34,7 @@ from nxconvert.packed import seal
 from nxconvert.packed.contents import Columns, describe
 from nxconvert.packed.origin import Origin
 from nxconvert.packed.store import STREAM_CHUNK, STREAMS, Store, read_at
-from nxconvert.packed.take import KEPT, Room, Stored, Taken, Target, cut, disassemble, recipe, take
+from nxconvert.packed.take import KEPT, Job, Room, Stored, Taken, Target, cut, disassemble, recipe, take_all
 from nxconvert.series import Catalogue, FrameRecord, Layout, catalogued, entries, listed
 
 SEGMENT = 64 << 20
@@ -42,6 +42,9 @@ SEGMENT = 64 << 20
 
 WINDOW = 64 << 20
 """Files above this size are not read at once."""
+
+BATCH = 4 << 20
+"""Bytes of memory that the files of a batch take."""
 
 PROBLEMS = ("error", "skip", "fill")
 
@@ -108,15 +111,18 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
     if out.exists() and not plan.overwrite:
         raise UsageError(f"{out} exists already", "choose another name, or add --overwrite")
     left = [name for g in journals.left(out) for name in journals.names(out, g)]
-    files = listed(places, plan.begin, plan.end, without=[out, *left])
+    own = [out, journals.lock(out), *left]
+    files = listed(places, plan.begin, plan.end, own, lambda what: report.notice(what))
     layout, mapping = _layout(plan.mapping)
-    catalogue = catalogued(files, layout, plan.on_problem)
+    catalogue = catalogued(files, layout, plan.on_problem, plan.memory // 2)
     if _refused(catalogue, plan, report) or plan.dry_run:
         return catalogue
     if mapping == "auto":
         mapping = _automatic(catalogue)
     out.parent.mkdir(parents=True, exist_ok=True)
     with journals.claimed(out):
+        if out.exists() and not plan.overwrite:  # another run was faster
+            raise UsageError(f"{out} exists already", "choose another name, or add --overwrite")
         _Run(catalogue, layout, mapping, out, plan, report).run()
     report.outputs.append(str(out))
     return catalogue
@@ -140,7 +146,10 @@ def _automatic(catalogue: Catalogue) -> str:
 def _refused(catalogue: Catalogue, plan: Plan, report: Report) -> bool:
     """Report problems and gaps; tell whether they end the run."""
     for problem in catalogue.problems:
-        if plan.on_problem == "error":
+        if problem.unreadable:
+            tip = "make it readable, or pack other files"
+            report.failed.append((problem.file, InputError(str(problem), tip)))
+        elif plan.on_problem == "error":
             tip = "--on-problem skip leaves its frames out, fill marks them; the file is kept whole"
             report.failed.append((problem.file, InputError(str(problem), tip)))
         else:
@@ -151,7 +160,7 @@ def _refused(catalogue: Catalogue, plan: Plan, report: Report) -> bool:
         missing = record.missing()
         if missing:
             shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-            report.notice(f"{record.series}: {len(missing)} of its numbers are not there: {shown}")
+            report.notice(f"{record.series}: {record.missing_count()} of its numbers are not there: {shown}")
     main = next((r for r in catalogue.records if r.entry == "entry"), None)
     if plan.expect is not None and main is not None and len(main) != plan.expect:
         message = f"{main.series}: {len(main)} frames are there, {plan.expect} were expected"
@@ -179,6 +188,27 @@ class _Segment:
     bytes: int = 0
     chunks: list[tuple[str, int, int, int, int]] = field(default_factory=list)
     taken: list[tuple[str, str, list[int], list[int]]] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    """Files that one thread takes apart at once: small files are many, and each change of threads costs time."""
+
+    numbers: list[int] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    need: int = 0
+    room: Room | None = None
+    work: Future[list[Taken]] | None = None
+
+    def add(self, number: int, job: Job, need: int) -> None:
+        """Add a file, and the bytes of memory that it takes."""
+        self.numbers.append(number)
+        self.jobs.append(job)
+        self.need += need
+
+    def full(self, need: int) -> bool:
+        """Tell whether a file that takes so many bytes goes into the next batch."""
+        return bool(self.jobs) and self.need + need > BATCH
 
 
 class _Run:
@@ -319,38 +349,45 @@ class _Run:
     # File after file
 
     def _files(self) -> None:
-        """Take all files apart, a few in threads ahead of the one that is written."""
-        pending: deque[tuple[int, Future[Taken], Room, int]] = deque()
-        held = 0
-        most = max(2, workers() + 2)
-        limit = self.plan.memory // 2
+        """Take all files apart, a few batches in threads ahead of the one that is written."""
+        pending: deque[_Batch] = deque()
+        batch = _Batch()
+        most, limit = workers() + 2, self.plan.memory // 2
         try:
             for number in range(self.done, len(self.catalogue.files)):
                 file = self.catalogue.files[number]
-                need = self._need(number)
-                while pending and (len(pending) >= most or held + need > limit):
-                    held -= self._finish(pending)
-                if not file.format or need > limit // 2 or file.size > WINDOW:
+                whole = bool(file.format) and file.size <= WINDOW
+                job = Job(file, self.formats[file.format], self._targets(number)) if whole else None
+                need = 0 if job is None else job.loaded + job.encoded
+                if job is None or batch.full(need):
+                    self._start(batch, pending)
+                    batch = _Batch()
+                while pending and (
+                    job is None or len(pending) >= most or sum(b.need for b in pending) + batch.need + need > limit
+                ):
+                    self._finish(pending)
+                if job is None or need > limit:
+                    self._start(batch, pending)
+                    batch = _Batch()
                     while pending:
-                        held -= self._finish(pending)
+                        self._finish(pending)
                     self._large(number)
-                    continue
-                room = self.rooms.pop() if self.rooms else Room()
-                targets = self._targets(number)
-                work = pool().submit(take, file, self.formats[file.format], self.layout, targets, room)
-                pending.append((number, work, room, need))
-                held += need
+                else:
+                    batch.add(number, job, need)
+            self._start(batch, pending)
             while pending:
-                held -= self._finish(pending)
+                self._finish(pending)
         finally:
-            for _, work, _, _ in pending:
-                work.cancel() or work.exception()
+            for started in pending:
+                assert started.work is not None
+                started.work.cancel() or started.work.exception()
 
-    def _need(self, number: int) -> int:
-        """Return about how many bytes it takes to take a file apart."""
-        rows = self.catalogue.rows(number)
-        frames = sum(self.catalogue.records[r].nbytes for r, _ in rows if r >= 0)
-        return 2 * self.catalogue.files[number].size + 2 * frames
+    def _start(self, batch: _Batch, pending: deque[_Batch]) -> None:
+        """Have a thread take a batch apart."""
+        if batch.jobs:
+            batch.room = self.rooms.pop() if self.rooms else Room()
+            batch.work = pool().submit(take_all, batch.jobs, self.layout, batch.room)
+            pending.append(batch)
 
     def _targets(self, number: int) -> list[Target | None]:
         targets: list[Target | None] = []
@@ -366,25 +403,25 @@ class _Run:
             targets.append(Target(dataset.name, row, per_row, dataset.chunk, dataset.codec, plain, there, moves))
         return targets
 
-    def _finish(self, pending: deque[tuple[int, Future[Taken], Room, int]]) -> int:
-        """Write what the first of the pending files became."""
-        number, work, room, need = pending.popleft()
-        taken = work.result()
-        self._chunks(taken.chunks)
-        self._taken(number, taken)
-        if taken.kept:
-            self._stream("kept", taken.whole)
-        self.rooms.append(room)
-        self._end_of_file(number)
-        return need
+    def _finish(self, pending: deque[_Batch]) -> None:
+        """Write what the first of the pending batches became."""
+        batch = pending.popleft()
+        assert batch.work is not None
+        assert batch.room is not None
+        for number, taken in zip(batch.numbers, batch.work.result(), strict=True):
+            self._chunks(taken.chunks)
+            self._taken(number, taken)
+            if taken.kept:
+                self._stream("kept", taken.whole)
+            self._end_of_file(number)
+        self.rooms.append(batch.room)
 
     def _large(self, number: int) -> None:
         """Take a file apart that is not an image, or too large to be held: its bytes pass by window after window."""
         file = self.catalogue.files[number]
         self.saved = {name: (bytes(tail.pending), tail.chunks) for name, tail in self.tails.items()}
         with FileContent(file.path) as content:
-            if content.size != file.size:
-                raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
+            content.expect(file.size, file.mtime)
             taken = Taken(b"")
             good = []
             if file.format:
@@ -395,7 +432,7 @@ class _Run:
                 assert image is not None
                 found = dissect(image)
                 room = _Fresh()
-                good = disassemble(content, found, self.layout, self._targets(number), room, taken, self._chunks)
+                good = disassemble(image, found, self.layout, self._targets(number), room, taken, self._chunks)
             cut_literals = not taken.kept and bool(good)
             if cut_literals:
                 cut(content, file.size, good, taken)
@@ -404,10 +441,13 @@ class _Run:
             digest = hashlib.sha256()
             for at in range(0, file.size, 8 << 20):
                 window = content.view(at, min(8 << 20, file.size - at))
+                if len(window) != min(8 << 20, file.size - at):
+                    raise InputError(f"{file.path} was cut off while it was being packed", "pack it again")
                 digest.update(window)
                 if not cut_literals:
                     self._stream("kept", window)
             taken.sha256 = digest.digest()
+            content.expect(file.size, file.mtime)
         self._taken(number, taken)
         self.saved = None
         self._end_of_file(number)
@@ -549,7 +589,7 @@ class _Fresh(Room):
     """Memory for the chunks of one frame after another."""
 
     def buffer(self, size: int) -> Any:
-        self.reserve(size)
+        self.prepare(0, size)
         return super().buffer(size)
 
 

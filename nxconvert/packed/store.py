@@ -11,6 +11,7 @@ import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,15 @@ class Chunked:
     codec: Codec | None
     digests: array[int] = field(default_factory=lambda: array("Q"))
 
-    @property
+    @cached_property
     def per_row(self) -> int:
         """How many chunks hold one row."""
         return math.prod(-(-n // c) for n, c in zip(self.shape[1:], self.chunk[1:], strict=True))
 
     def offset(self, number: int) -> tuple[int, ...]:
         """Return the index of the first element of a chunk."""
+        if self.per_row == 1:
+            return (number * self.chunk[0], *(0,) * (len(self.chunk) - 1))
         counts = [-(-n // c) for n, c in zip(self.shape[1:], self.chunk[1:], strict=True)]
         row, rest = divmod(number, self.per_row)
         parts: list[int] = []

@@ -25,6 +25,9 @@ Part = list[Any]
 """A part of a file: ``["literal"]``, ``["kept"]``, ``["piece", frame, box, encoder, parameters]``, or ``["chunk",
 frame, number]``: the chunk of the frame of that number, as it is stored."""
 
+_ALIGNED = 64
+"""Files begin at such bytes in memory."""
+
 LITERAL: Part = ["literal"]
 KEPT: Part = ["kept"]
 
@@ -92,12 +95,23 @@ class Taken:
 
 
 class Room:
-    """Memory that one thread works in, used again for file after file."""
+    """Memory that a batch of files is taken apart in, used again for one batch after another.
+
+    Memory that is new costs the system more to give than a codec needs to fill it.
+    """
 
     def __init__(self) -> None:
         self._file = np.empty(0, np.uint8)
         self._encoded = np.empty(0, np.uint8)
-        self._used = 0
+        self._loaded = self._used = 0
+
+    def prepare(self, loaded: int, encoded: int) -> None:
+        """Make sure that so many bytes of files, and of chunks, have room; what was given before is given anew."""
+        self._loaded = self._used = 0
+        if len(self._file) < loaded:
+            self._file = np.empty(loaded + (loaded >> 4), np.uint8)
+        if len(self._encoded) < encoded:
+            self._encoded = np.empty(encoded + (encoded >> 4), np.uint8)
 
     def load(self, file: File) -> memoryview:
         """Read a whole file.
@@ -107,9 +121,9 @@ class Room:
         InputError
             When it cannot be read, or is not as it was when its header was looked at.
         """
-        if len(self._file) < file.size:
-            self._file = np.empty(file.size + (file.size >> 4), np.uint8)
-        view = self._file[: file.size].data
+        start = self._loaded
+        self._loaded += -(-file.size // _ALIGNED) * _ALIGNED
+        view = self._file[start : start + file.size].data
         try:
             handle = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
@@ -117,25 +131,42 @@ class Room:
                 if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
                     raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
                 got = read_into(handle, view)
+                status = os.fstat(handle)
             finally:
                 os.close(handle)
         except OSError as error:
             raise InputError(f"{file.path} cannot be read: {error.strerror}") from None
-        if got != file.size:
+        if got != file.size or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
             raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
-        self._used = 0
         return view
 
-    def reserve(self, size: int) -> None:
-        """Make sure that buffers of so many bytes in all can be given."""
-        self._used = 0
-        if len(self._encoded) < size:
-            self._encoded = np.empty(size + (size >> 4), np.uint8)
+    def unload(self, file: File) -> None:
+        """Take back the memory of the file that was loaded last; the next one finds it in the processor's cache."""
+        self._loaded -= -(-file.size // _ALIGNED) * _ALIGNED
 
     def buffer(self, size: int) -> Raw:
         """Give bytes to encode into."""
         start, self._used = self._used, self._used + size
         return self._encoded[start : self._used]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file that is to be taken apart, and where its frames go: None for a frame that has no row."""
+
+    file: File
+    format: Format
+    targets: Sequence[Target | None]
+
+    @property
+    def loaded(self) -> int:
+        """Bytes of memory that the file takes."""
+        return -(-self.file.size // _ALIGNED) * _ALIGNED
+
+    @property
+    def encoded(self) -> int:
+        """Bytes of memory that its chunks may take."""
+        return sum(t.codec.room * t.per_row for t in self.targets if t is not None and t.codec and not t.there)
 
 
 def read_into(handle: int, view: memoryview) -> int:
@@ -154,36 +185,45 @@ def read_into(handle: int, view: memoryview) -> int:
     return got
 
 
-def take(file: File, format: Format, layout: Layout, targets: Sequence[Target | None], room: Room) -> Taken:
-    """Take a file apart that fits into memory.
+def take_all(jobs: Sequence[Job], layout: Layout, room: Room) -> list[Taken]:
+    """Take files apart that fit into memory together; what is returned lies in the room."""
+    room.prepare(sum(job.loaded for job in jobs), sum(job.encoded for job in jobs))
+    return [take(job, layout, room) for job in jobs]
+
+
+def take(job: Job, layout: Layout, room: Room) -> Taken:
+    """Take a file apart.
 
     Parameters
     ----------
-    file
+    job
         The file.
-    format
-        Its format.
     layout
         How its header is understood.
-    targets
-        Where each frame goes; None for a frame that has no row.
     room
         To work in; what is returned lies in it.
+
+    Raises
+    ------
+    InputError
+        When it is not as it was when its header was looked at.
     """
+    file = job.file
     held = room.load(file)
     taken = Taken(hashlib.sha256(held).digest())
     content = Content(file.path, held)
     if file.packed:  # another version of the compressor may make other bytes: they are kept beside the frames
         content, taken.kept = inside(content) or content, True
-    assert format.dissect is not None
-    found = format.dissect(content)
-    if len(found.frames) != len(targets):
+    assert job.format.dissect is not None
+    found = job.format.dissect(content)
+    if len(found.frames) != len(job.targets):
         raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
-    room.reserve(sum(t.codec.room * t.per_row for t in targets if t is not None and t.codec and not t.there))
-    good = disassemble(content, found, layout, targets, room, taken)
+    good = disassemble(content, found, layout, job.targets, room, taken)
     cut(content, file.size, good, taken)
     if taken.kept:
         taken.whole = held
+    elif not any(t is not None and (t.plain or t.moves or t.codec is None) for t in job.targets):
+        room.unload(file)
     return taken
 
 
