@@ -70,7 +70,8 @@ class Encoder(ABC):
         parameters
             What the dissection said of the piece.
         """
-        return parameters if memoryview(self.encode(values, parameters)).cast("B") == raw else None
+        made = np.frombuffer(self.encode(values, parameters), np.uint8)
+        return parameters if np.array_equal(made, np.frombuffer(raw, np.uint8)) else None
 
 
 class Raw(Encoder):

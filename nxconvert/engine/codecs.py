@@ -33,6 +33,7 @@ DEFLATE, SHUFFLE, BITSHUFFLE = 1, 2, 32008
 _COMPRESSORS = {2: "lz4", 3: "zstd"}
 _SIZE = Struct(">I").unpack_from
 _PIECE = 32 << 10
+_KEPT = 64 << 20
 
 
 class Codec(ABC):
@@ -107,11 +108,26 @@ def codec(filters: Filters, dtype: np.dtype[Any], chunk: tuple[int, ...]) -> Cod
 @cache
 def pool() -> ThreadPoolExecutor:
     """Return the threads in which codecs run, one for each core. What runs in them must not wait for one another."""
+    _keep_memory()
     return ThreadPoolExecutor(workers(), "codec")
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)  # a child has no threads but its own
+
+
+def _keep_memory() -> None:
+    """Have the C library keep memory that was freed: getting it anew, page after page, costs as much as encoding it.
+
+    Only where that library is glibc; elsewhere nothing changes.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim, map_ = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        mallopt(trim, _KEPT)
+        mallopt(map_, _KEPT // 2)
 
 
 def workers() -> int:
