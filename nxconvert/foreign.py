@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import codecs
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +24,9 @@ from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Option
 from nxconvert.record import Field, Record, Role
 from nxconvert.textfile import SMALL, Column, Sheet, record, row_of
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 COMMENTS = ("#", "%", "!", "//", ";")
 SAMPLE = 64 << 10
@@ -59,12 +61,11 @@ _UNIT = (
     r"counts|cts|cps|a\.u\.|arb\. ?units?|%|bar|mbar|Pa|"
     r"1/(?:Å|A|Angstroms?|nm|cm|m)|(?:Å|A|Angstrom|nm|cm|m)\^?-1)"
 )
-_WITH_UNIT = re.compile(
-    rf"(?P<name>.*\S)(?:\s+\((?P<round>[^()]+)\)|\s*\[(?P<square>[^\[\]]+)\]|\((?P<tight>{_UNIT})\))"
-)
-_ALONE = re.compile(rf"[\[(]?{_UNIT}[\])]?|[\[(][^\[\]()]*[\])]|-")
-_ENTRY = re.compile(r"[#%!;/\s]*([A-Za-z][\w .()-]{0,40}?)\s*[:=]\s*(\S.*?)\s*")
-_ERRORS = re.compile(r"(?i)err|sig|std|stdev|unc|sd$|^d[A-Z]|_e$|^e$|delta|σ")
+# those below are compiled when they are used, which takes as long as all the rest of the start of this module
+_WITH_UNIT = rf"(?P<name>.*\S)(?:\s+\((?P<round>[^()]+)\)|\s*\[(?P<square>[^\[\]]+)\]|\((?P<tight>{_UNIT})\))"
+_ALONE = rf"[\[(]?{_UNIT}[\])]?|[\[(][^\[\]()]*[\])]|-"
+_ENTRY = r"[#%!;/\s]*([A-Za-z][\w .()-]{0,40}?)\s*[:=]\s*(\S.*?)\s*"
+_ERRORS = r"(?i)err|sig|std|stdev|unc|sd$|^d[A-Z]|_e$|^e$|delta|σ"
 _OPEN = re.compile(rb'(?:^|[,;\t])[ ]*"[^"]*\s*$')
 _NUMBERED, _TEXT, _GONE = 1, 0, 2
 
@@ -85,11 +86,13 @@ class TextFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         with path.open("rb") as file:
             start = file.read(SAMPLE)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            self._folder = tempfile.TemporaryDirectory(prefix="nxconvert-")
+            from tempfile import TemporaryDirectory
+
+            self._folder = TemporaryDirectory(prefix="nxconvert-")
             self.path = Path(self._folder.name) / path.name
             self._copy(path)
         elif b"\0" in start:
@@ -548,7 +551,7 @@ class _Reader:
             self.first = number + 1
         names, units = _apart(cells)
         above = self._nearest(number - 1)
-        if above is not None and sum(bool(_ALONE.fullmatch(c)) for c in cells) * 2 > width:
+        if above is not None and sum(bool(re.fullmatch(_ALONE, c)) for c in cells) * 2 > width:
             better = self._split(self.lines[above])
             if better is not None and not any(map(_NUMBER.fullmatch, better)):
                 return {above, number}, better, [re.sub(r"^[\[(](.*)[\])]$", r"\1", c).strip("-") for c in cells]
@@ -604,7 +607,7 @@ class _Reader:
         names = [c.name for c in sheet.columns]
         signal = names[numbers[1]]
         guess = {names[0]: Role.AXIS, signal: Role.SIGNAL}
-        if len(numbers) > 2 and numbers[2] == numbers[1] + 1 and _ERRORS.search(names[numbers[2]]):
+        if len(numbers) > 2 and numbers[2] == numbers[1] + 1 and re.search(_ERRORS, names[numbers[2]]):
             guess[names[numbers[2]]] = Role.ERRORS
         return [
             replace(
@@ -630,7 +633,7 @@ def _apart(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the units off labels: ``energy (eV)``, ``q [1/A]``."""
     names, units = [], []
     for label in labels:
-        parts = _WITH_UNIT.fullmatch(label)
+        parts = re.fullmatch(_WITH_UNIT, label)
         names.append(parts["name"] if parts else label)
         units.append((parts["round"] or parts["square"] or parts["tight"]).strip() if parts else "")
     return names, units
@@ -653,7 +656,7 @@ def _header(lines: Sequence[str], taken: set[str]) -> list[Field]:
         return []
     fields = [Field("comment", Values("\n".join(lines)))]
     taken |= {"comment"}
-    entries = [f.groups() for line in lines if (f := _ENTRY.fullmatch(line)) and not re.search(r"=|: ", f[2])]
+    entries = [f.groups() for line in lines if (f := re.fullmatch(_ENTRY, line)) and not re.search(r"=|: ", f[2])]
     often = Counter(key for key, _ in entries)
     for key, value in entries:
         name = "title" if key.lower() == "title" else key

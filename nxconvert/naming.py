@@ -6,7 +6,6 @@ import glob
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,15 +28,18 @@ def inputs(texts: Sequence[str | Location]) -> Iterator[list[Location]]:
     InputError
         When a glob matches nothing or a folder holds no file.
     """
-    with tempfile.TemporaryDirectory(prefix="nxconvert-") as folder:
-        given = [_expanded(Location.parse(t)) if isinstance(t, str) else [t] for t in texts]
-        places = [place for expanded in given for place in expanded]
-        if any(p.is_stream for p in places):
-            spooled = Path(folder) / "stdin"
-            with spooled.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-            places = [Location(str(spooled), p.inner, p.box) if p.is_stream else p for p in places]
+    given = [_expanded(Location.parse(t)) if isinstance(t, str) else [t] for t in texts]
+    places = [place for expanded in given for place in expanded]
+    if not any(p.is_stream for p in places):
         yield places
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="nxconvert-") as folder:
+        spooled = Path(folder) / "stdin"
+        with spooled.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [Location(str(spooled), p.inner, p.box) if p.is_stream else p for p in places]
 
 
 def _expanded(place: Location) -> Iterator[Location]:

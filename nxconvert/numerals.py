@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -137,6 +136,8 @@ def _single(text: str) -> Any:
     value = _narrowed(float(wide), np.dtype(np.float32))
     if not np.isfinite(value) or not between(np.array([wide]))[0] or value == 0:
         return value
+    from fractions import Fraction
+
     exact, middle = Fraction(text), Fraction(float(wide))
     if exact == middle:
         return value

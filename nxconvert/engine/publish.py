@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -95,7 +94,9 @@ class Publisher:
             When its folder cannot be made, or a file that is added to cannot be copied.
         """
         if str(path) == "-":
-            part = Path(tempfile.mkstemp(prefix="nxconvert-")[1])
+            from tempfile import mkstemp
+
+            part = Path(mkstemp(prefix="nxconvert-")[1])
             self._parts[path] = part
             return part
         try:

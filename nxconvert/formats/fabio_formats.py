@@ -8,10 +8,8 @@ with their overflows elsewhere) are decoded.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -157,13 +155,17 @@ def _images(content: Content, kind: _Kind) -> Iterator[tuple[np.ndarray[Any, Any
     if isinstance(content, FileContent):
         yield from _decoded(content.name, content.name, kind)
         return
-    with tempfile.TemporaryDirectory() as folder:  # some readers of fabio want a file
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:  # some readers of fabio want a file
         path = Path(folder, "image")
         path.write_bytes(content.view(0, content.size))
         yield from _decoded(os.fspath(path), content.name, kind)
 
 
 def _decoded(path: str, name: str, kind: _Kind) -> Iterator[tuple[np.ndarray[Any, Any], list[Entry]]]:
+    import logging
+
     logging.getLogger("fabio").addHandler(logging.NullHandler())
     n, number = 1, 0
     while number < n:
