@@ -7,6 +7,7 @@ entry for frames, ``literals`` and ``kept`` for bytes.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from array import array
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ from nxconvert.formats.hdf5.layout import add_filter, asked
 
 STREAM_CHUNK = 1 << 20
 """Bytes of a chunk of a stream."""
+
+_MAPPED = 1 << 20
+"""Bytes from which on looking at a file is cheaper than reading it."""
 
 ALIGNED, PAGE = 1 << 20, 4096
 """Chunks of so many bytes and more begin at a page of their own."""
@@ -186,7 +190,14 @@ class Store:
 
     def reread(self, offset: int, size: int) -> int:
         """Return the digest of bytes of the file as they can be read again."""
-        return xxhash.xxh3_64_intdigest(read_at(self.raw, offset, size))
+        if size < _MAPPED:
+            return xxhash.xxh3_64_intdigest(read_at(self.raw, offset, size))
+        begin = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        length = offset + size - begin
+        if begin + length > os.fstat(self.raw).st_size:
+            return 0  # they are not there: a map would end the process
+        with mmap.mmap(self.raw, length, access=mmap.ACCESS_READ, offset=begin) as mapped, memoryview(mapped) as view:
+            return xxhash.xxh3_64_intdigest(view[offset - begin :])
 
     def sync(self) -> None:
         """Flush what was written to the disk."""
