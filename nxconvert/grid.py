@@ -96,6 +96,10 @@ def unfold(record: Record, signal: Field, k: int, counts: Sequence[str] = ()) ->
     return replace(record, fields={f.name: f for f in fields}, grid=grid)
 
 
+_LONG = 1 << 20
+"""Bytes from which on a line of a grid is not read whole for some of its points."""
+
+
 class _Unfolded(Array):
     """A field of a grid, as rows."""
 
@@ -112,12 +116,26 @@ class _Unfolded(Array):
     def dtype(self) -> np.dtype[Any]:
         return self._array.dtype
 
+    def _long_lines(self) -> bool:
+        return prod(self._array.shape[1:]) * self.dtype.itemsize > _LONG and not self.dtype.hasobject
+
+    def _points(self, start: int, stop: int, item_box: Box) -> Iterator[np.ndarray[Any, Any]]:
+        """Read points of the grid, a run along its last dimension at a time."""
+        while start < stop:
+            *outer, i = (int(n) for n in np.unravel_index(start, self._grid))
+            n = min(stop - start, self._grid[-1] - i)
+            values = self._array.read((*(slice(o, o + 1) for o in outer), slice(i, i + n), *item_box))
+            yield values.reshape((n, *values.shape[len(self._grid) :]))
+            start += n
+
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
         rows, *items = full_box(box, self.shape)
         start, stop = rows.start, max(rows.start, rows.stop)
         item_box = tuple(items)
         if not self._span:
             return self._array.read(item_box)[np.newaxis][start:stop]
+        if stop > start and self._span == tuple(range(len(self._grid))) and self._long_lines():
+            return np.concatenate(list(self._points(start, stop, item_box)))
         if self._span[0] == 0:
             inner = prod(self._grid[1:])
             first, last = start // inner, -(-stop // inner)

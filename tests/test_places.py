@@ -17,6 +17,7 @@ from nxconvert.conversion import Plan, convert
 from nxconvert.engine import disk
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import FORMAT
+from nxconvert.formats.hdf5.read import H5Dataset
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 
@@ -267,3 +268,35 @@ def test_frames_that_do_not_exist_stay_so(tmp_path: Path) -> None:
     with h5py.File(to_hdf5(tmp_path / "in.h5", tmp_path / "out.h5", compression="gzip")) as file:
         assert file["data"].id.get_num_chunks() == 1
         assert np.array_equal(file["data"][6:8, 0, 0], [0, 3])
+
+
+def test_a_map_of_frames_is_read_frame_by_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(3 * 5 * 300 * 400, dtype="<u4").reshape(3, 5, 300, 400)
+    path = made(tmp_path, values, chunks=(2, 2, 100, 100))
+    read = H5Dataset.read
+
+    def measured(dataset: H5Dataset, box: Any = None) -> np.ndarray:
+        found = read(dataset, box)
+        assert found.nbytes <= 4 << 20
+        return found
+
+    monkeypatch.setattr(H5Dataset, "read", measured)
+    plan = Plan(to_format="tiff", policy=Policy(memory=8 << 20))
+    assert not convert([f"{path}::/data"], str(tmp_path / "out.tif"), plan).failed
+    with tifffile.TiffFile(tmp_path / "out.tif") as tif:
+        assert np.array_equal([page.asarray() for page in tif.pages], values.reshape(15, 300, 400))
+
+
+def test_default_chunks_are_frames(tmp_path: Path) -> None:
+    shapes = {"map": (2, 2, 200, 200), "colour": (2, 200, 200, 3), "stack": (2, 200, 200), "table": (400, 300)}
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        for name, shape in shapes.items():
+            file[name] = np.ones(shape, "f4")
+        file.create_dataset("large", (2, 6000, 4000), "<u2", chunks=(1, 100, 4000))[0, 0] = 1
+    with h5py.File(to_hdf5(tmp_path / "in.h5", tmp_path / "out.h5", compression="gzip")) as file:
+        assert file["map"].chunks == (1, 1, 200, 200)
+        assert file["colour"].chunks == (1, 200, 200, 3)
+        assert file["stack"].chunks == (1, 200, 200)
+        assert file["table"].chunks == (400, 300)
+        assert file["large"].chunks == (1, 3000, 4000)
+        assert file["large"][0, 0, 0] == 1

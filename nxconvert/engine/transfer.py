@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -126,12 +126,20 @@ def stored_boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:
         stored.setdefault(tuple(o // e for o, e in zip(chunk.offset, edge, strict=True)), []).append(chunk.offset)
     for index in sorted(stored):
         box = _box([i * e for i, e in zip(index, edge, strict=True)], edge, array.shape)
-        many = math.prod(-(-(s.stop - s.start) // c) for s, c in zip(box, storage.chunks, strict=True))
-        if len(stored[index]) == many:
+        if len(stored[index]) == _count(box, storage.chunks):
             yield box
-        else:
-            for offset in sorted(stored[index]):
-                yield _box(offset, storage.chunks, array.shape)
+            continue
+        for start, layer in groupby(sorted(stored[index]), lambda offset: offset[0]):
+            offsets, rows = list(layer), slice(start, min(start + storage.chunks[0], box[0].stop))
+            if len(offsets) == _count((rows, *box[1:]), storage.chunks):
+                yield (rows, *box[1:])
+            else:
+                yield from (_box(offset, storage.chunks, array.shape) for offset in offsets)
+
+
+def _count(box: tuple[slice, ...], chunks: tuple[int, ...]) -> int:
+    """Return how many chunks a box is made of."""
+    return math.prod(-(-(s.stop - s.start) // c) for s, c in zip(box, chunks, strict=True))
 
 
 def boxes(array: Array, budget: int) -> Iterator[tuple[slice, ...]]:

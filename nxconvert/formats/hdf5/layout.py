@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from h5py import h5p, h5z
@@ -10,6 +11,9 @@ from nxconvert.errors import UsageError
 from nxconvert.tree import Dataset
 
 SMALL = 64 << 10
+LARGE = 30 << 20
+"""Bytes of a chunk at most, unless another is asked for: a larger frame is cut into as few bands as will do."""
+
 BITSHUFFLE = 32008
 _FILTERS: dict[str, tuple[int, tuple[int, ...]]] = {
     "bitshuffle-lz4": (BITSHUFFLE, (0, 2)),
@@ -31,7 +35,7 @@ def creation(node: Dataset, compression: str, chunks: Any) -> h5p.PropDCID | Non
     compression
         A name of ``COMPRESSIONS``; small and text datasets stay uncompressed.
     chunks
-        Shape of a chunk, or None for one row's item.
+        Shape of a chunk, or None for one frame, or for the rows of a table that take about 1 MiB.
     """
     size = node.size * node.dtype.itemsize
     compress = compression != "none" and bool(node.shape) and size >= SMALL and not node.dtype.hasobject
@@ -50,11 +54,13 @@ def _chunk(node: Dataset, chunks: Any) -> tuple[int, ...]:
         wanted = tuple(chunks)
         if len(wanted) == len(shape):
             return tuple(max(1, min(c, n) if n else c) for c, n in zip(wanted, shape, strict=True))
-    item = node.dtype.itemsize
-    for n in shape[1:]:
-        item *= n
-    rows = max(1, (1 << 20) // max(1, item)) if len(shape) < 3 else 1
-    return (min(rows, shape[0]), *(max(1, n) for n in shape[1:]))
+    if len(shape) < 3:
+        rows = max(1, (1 << 20) // (node.dtype.itemsize * math.prod(shape[1:])))
+        return (min(rows, shape[0]), *shape[1:])
+    rank = 3 if len(shape) > 3 and shape[-1] in (3, 4) else 2  # pixels of three or four colours stay together
+    frame = shape[-rank:]
+    parts = -(-math.prod(frame) * node.dtype.itemsize // LARGE)
+    return (*(1 for _ in shape[:-rank]), max(1, -(-frame[0] // parts)), *frame[1:])
 
 
 def add_filter(plist: h5p.PropDCID, compression: str) -> None:
