@@ -46,10 +46,14 @@ def commands() -> Iterator[tuple[str, Any]]:
     scripts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
     for name, entry in scripts.items():
         command = get_command(import_module(entry.partition(":")[0]).app)
-        yield name, command
-        for sub in getattr(command, "commands", {}).values():
-            if not sub.hidden:
-                yield f"{name} {sub.name}", sub
+        yield from _below(name, command)
+
+
+def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for sub in getattr(command, "commands", {}).values():
+        if not sub.hidden:
+            yield from _below(f"{name} {sub.name}", sub)
 
 
 def parameters(command: Any) -> list[Any]:
@@ -74,7 +78,8 @@ def command_pages() -> str:
         parts += [f"{level} {name}\n", f"```text\n{usage}\n```\n", f"{_text(command.help)}\n"]
         parts += [f"**{p.metavar}**: {p.help}\n" for p in arguments]
         if group:
-            rows = [(f"[`{s.name}`](#{name}-{s.name})", s.get_short_help_str(200)) for s in command.commands.values()]
+            anchor = name.replace(" ", "-")
+            rows = [(f"[`{s.name}`](#{anchor}-{s.name})", s.get_short_help_str(200)) for s in command.commands.values()]
             parts.append(_table(("command", "what it does"), rows))
         rows = [
             (option_names(p), str(p.help), _default(p))

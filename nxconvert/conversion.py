@@ -20,7 +20,8 @@ from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, Usag
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
 from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
-from nxconvert.mapping.export import Exported, matches
+from nxconvert.mapping.check import chosen
+from nxconvert.mapping.export import Exported
 from nxconvert.mapping.imports import Importer
 from nxconvert.part import part_of, subtree
 from nxconvert.policy import Policy
@@ -208,14 +209,9 @@ def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapp
     """
     if name != AUTO:
         return mapping.load(name)
-    known = sorted(
-        (mapping.load(n) for n in mapping.shipped_names()),
-        key=lambda m: (sum(len(w) for w in m.when), [s.rank for w in m.when for s in w]),
-        reverse=True,
-    )
-    for layout in known:
-        if layout.when and matches(layout, source, report):
-            return layout
+    layout = chosen(source, report)
+    if layout is not None:
+        return layout
     raise InputError(
         f"{place.file}: no mapping fits its layout: it has neither scans nor an NXdata",
         f"name a dataset, e.g. {place.file}::/path, or write a mapping and name it with --mapping",

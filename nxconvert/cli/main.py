@@ -8,7 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 
 import typer
 
-from nxconvert.cli import compare, convert, formats, ls, pack, restore, verify
+from nxconvert.cli import compare, convert, formats, ls, mapping, pack, restore, verify
 from nxconvert.cli.boundary import start
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("convert", no_args_is_help=True)(convert.run)
 app.command("compare", no_args_is_help=True)(compare.run)
 app.command("formats")(formats.run)
 app.command("ls", no_args_is_help=True)(ls.run)
+app.add_typer(mapping.app, name="mapping")
 app.command("pack", no_args_is_help=True)(pack.run)
 app.command("restore", no_args_is_help=True)(restore.run)
 app.command("verify", no_args_is_help=True)(verify.run)

@@ -55,11 +55,13 @@ class Exported(Records):
 
     def __iter__(self) -> Iterator[Record]:
         walker = _Walker(self.tree.root, self.report)
-        return self._records(walker, self._keys(walker))
+        return self._records(walker, self.keys_with_paths(walker))
 
     def some(self, numbers: Collection[int]) -> Iterator[Record]:
         walker = _Walker(self.tree.root, self.report)
-        return self._records(walker, [key for number, key in enumerate(self._keys(walker)) if number in numbers])
+        return self._records(
+            walker, [key for number, key in enumerate(self.keys_with_paths(walker)) if number in numbers]
+        )
 
     def _records(self, walker: _Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
         for bound, path in keys:
@@ -74,10 +76,10 @@ class Exported(Records):
                 yield record
 
     def keys(self) -> list[Mapping[str, str]]:
-        keys = self._keys(_Walker(self.tree.root, self.report))
+        keys = self.keys_with_paths(_Walker(self.tree.root, self.report))
         return [{k: v for k, v in bound.items() if v} for bound, _ in keys]
 
-    def _keys(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
+    def keys_with_paths(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
         """Return the keys of all records, each with the path that they stand at; scan numbers in their order."""
         found: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
         for _node, captured, path, *_ in walker.find(self.layout.prefix, {}):
@@ -94,6 +96,58 @@ def matches(layout: Layout, tree: Tree, report: Report) -> bool:
     """Tell whether every ``when`` path of a mapping is in a tree."""
     walker = _Walker(tree.root, report)
     return all(next(walker.find(steps, {}), None) is not None for steps in layout.when)
+
+
+def steps_there(steps: tuple[Step, ...], tree: Tree, report: Report) -> tuple[int, str]:
+    """Tell how many steps of a path a tree has, and the path of the first object that has that many."""
+    walker = _Walker(tree.root, report)
+    for count in range(len(steps), 0, -1):
+        found = next(walker.find(steps[:count], {}), None) if count == len(steps) else None
+        if found is not None:
+            return count, found[2]
+        below = next(walker.groups(steps[:count]), None) if count < len(steps) else None
+        if below is not None:
+            return count, below
+    return 0, ""
+
+
+@dataclass(frozen=True)
+class Find:
+    """One object of a tree, and the rule that takes it.
+
+    Attributes
+    ----------
+    rule, field
+        The rule, and the name of the field.
+    path
+        Where the object is; an attribute is ``PATH@NAME``.
+    node
+        The object; None for an attribute.
+    """
+
+    rule: Rule
+    field: str
+    path: str
+    node: Node | None
+
+
+def finds(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[Mapping[str, str], list[Find]]]:
+    """Yield, for each record, its key and what its rules take; no values are read.
+
+    Raises
+    ------
+    InputError
+        When a rule that is required finds nothing.
+    """
+    exported = Exported(tree, layout, report)
+    walker = _Walker(tree.root, report)
+    for bound, path in exported.keys_with_paths(walker):
+        hits = _Assembly(layout, walker, bound, path, ()).hits()
+        walker.forget()
+        yield (
+            {k: v for k, v in bound.items() if v},
+            [Find(h.rule, h.rule.name.fill(h.bound), h.path, h.node) for h in hits if h.rule.name is not None],
+        )
 
 
 def _within(path: str, base: str) -> bool:
@@ -146,6 +200,10 @@ class _Walker:
         """Yield every match: node, bindings, path, attribute, plot and the last name."""
         for group, path, here in self._groups(self.root, "", steps[:-1], bound):
             yield from self._last(group, path, steps[-1], here)
+
+    def groups(self, steps: tuple[Step, ...]) -> Iterator[str]:
+        """Yield the paths of the groups that steps lead to."""
+        return (path for _, path, _ in self._groups(self.root, "", steps, {}))
 
     def _groups(
         self, group: Group, path: str, steps: tuple[Step, ...], bound: dict[str, str]
@@ -263,7 +321,7 @@ class _Assembly:
 
     def record(self) -> Record | None:
         """Return the record, or None when no rule finds anything."""
-        hits = self._hits()
+        hits = self.hits()
         if not hits:
             return None
         self._note_signal(hits)
@@ -285,7 +343,8 @@ class _Assembly:
             finished=not self.layout.complete or self._there(self.layout.complete),
         )
 
-    def _hits(self) -> list[_Hit]:
+    def hits(self) -> list[_Hit]:
+        """Return what the rules take, each object once, in the order of the rules."""
         best: dict[str, _Hit] = {}
         for rule in self.layout.rules:
             if not rule.exports:

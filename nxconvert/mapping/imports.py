@@ -64,7 +64,7 @@ class Importer:
         groups: dict[str, _PlotGroup] = {}
         key = self._key(record)
         for f in record.fields.values():
-            choice = self._choose(f)
+            choice = self.choose(f)
             if choice is None:
                 self.report.lose(f.name, record.source, f"no rule of the mapping {self.layout.name} takes it")
                 continue
@@ -92,7 +92,8 @@ class Importer:
             return {self.layout.key[0]: "_".join(key.values())}
         return key
 
-    def _choose(self, f: Field) -> tuple[Rule, dict[str, str]] | None:
+    def choose(self, f: Field) -> tuple[Rule, dict[str, str]] | None:
+        """Return the rule that takes a field, and what it captures of the name; None when no rule does."""
         best: tuple[Rule, dict[str, str]] | None = None
         literal = self._literal.get(f.name)
         for rule in self.rules if literal is None else [literal, *self.rules]:

@@ -32,17 +32,28 @@ def load(name: str) -> Mapping:
     MappingError
         When there is no such mapping, or it is wrong.
     """
+    shipped = name in shipped_names()
+    return compile_text(text_of(name), f"{name}.yaml" if shipped else name, checked=shipped)
+
+
+def text_of(name: str) -> str:
+    """Return the text of a shipped mapping by name, or that of a mapping file by its path.
+
+    Raises
+    ------
+    MappingError
+        When there is no such mapping, or it is too large or no text.
+    """
     shipped = shipped_names()
     if name in shipped:
-        resource = files("nxconvert.mapping") / "shipped" / f"{name}.yaml"
-        return compile_text(resource.read_text("utf-8"), f"{name}.yaml", checked=True)
+        return (files("nxconvert.mapping") / "shipped" / f"{name}.yaml").read_text("utf-8")
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         try:
             size = path.stat().st_size
             if size > MAX_SIZE:
                 raise MappingError(f"{name} has {size:,} bytes, a mapping at most {MAX_SIZE:,}")
-            return compile_text(path.read_bytes().decode("utf-8"), name)
+            return path.read_bytes().decode("utf-8-sig")
         except FileNotFoundError:
             raise MappingError(f"there is no mapping file {name}") from None
         except UnicodeDecodeError as error:
@@ -242,6 +253,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
         where,
         spec.series,
         tuple(spec.pairs),
+        tuple(spec.when),
     )
     _check_pairs(spec, positions, where)
     _check_ties(mapping)

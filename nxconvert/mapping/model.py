@@ -188,6 +188,8 @@ class Mapping:
         The file it came from.
     series, pairs
         As in the file.
+    conditions
+        The paths of ``when`` as they are written.
     """
 
     name: str
@@ -199,6 +201,7 @@ class Mapping:
     where: str
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: tuple[PairFile, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @cached_property
     def prefix(self) -> tuple[Step, ...]:

@@ -1,0 +1,323 @@
+"""``nxconvert mapping``: show mappings, check one's own, try it on data, draft one from data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nxconvert.cli import options as o
+from nxconvert.cli.boundary import FAILED, OK, command, complain, printable, say
+
+if TYPE_CHECKING:
+    from nxconvert.mapping import Mapping
+    from nxconvert.mapping.check import DryRun
+    from nxconvert.trial import Trial
+
+SHOWN = 20
+"""How many differences, or datasets that no rule takes, are printed."""
+
+app = typer.Typer(
+    help="Show mappings, check and try your own, draft one from a file.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A mapping file, or the name of a shipped mapping.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A NeXus/HDF5 file.")]
+
+
+@app.command("list")
+@command
+def list_(json: o.Json = False, debug: o.Debug = False) -> int:
+    """List the mappings that come with nxconvert."""
+    from nxconvert.mapping import load, shipped_names
+
+    known = [load(name) for name in shipped_names()]
+    if json:
+        _dump([{"name": m.name, "title": m.title, "shipped": True} for m in known])
+        return OK
+    print(f"{'mapping':<12} {'shipped':<8} for")
+    for m in known:
+        print(f"{m.name:<12} {'yes':<8} {m.title}")
+    return OK
+
+
+@app.command("show", no_args_is_help=True)
+@command
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a shipped mapping, or a file.")],
+    debug: o.Debug = False,
+) -> int:
+    """Print a mapping: the file to copy for one of your own."""
+    from nxconvert.mapping.load import text_of
+
+    print(text_of(name), end="")
+    return OK
+
+
+@app.command("check", no_args_is_help=True)
+@command
+def check(
+    file: File,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="DATA", help="A file to look for what each rule finds.")
+    ] = None,
+    memory: o.Memory = "256MiB",
+    allow_root: o.AllowRoot = None,
+    allow_missing: o.AllowMissing = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Check a mapping: whether it is valid, whether it goes both ways, and what it finds in a file.
+
+    Exit code 1: it is wrong, or finds nothing.
+    """
+    from nxconvert.errors import MappingError
+    from nxconvert.format import Report
+    from nxconvert.mapping import load
+    from nxconvert.mapping.check import dry_run, obstacles
+
+    try:
+        layout = load(file)
+    except MappingError as error:
+        if json:
+            _dump({"valid": False, "error": error.message, "tip": error.tip})
+        else:
+            complain(error)
+        return FAILED
+    standing = obstacles(layout)
+    found, report = None, Report()
+    if on is not None:
+        with _tree(on, memory, allow_root, report, allow_missing=allow_missing) as tree:
+            found = dry_run(layout, tree, report)
+    if json:
+        told: dict[str, Any] = {
+            "valid": True,
+            "name": layout.name,
+            "invertible": all(x.elsewhere for x in standing),
+            "obstacles": [{"rule": x.rule.where, "why": x.why, "elsewhere": x.elsewhere} for x in standing],
+        }
+        _dump(told | (_dry_as_dict(found) if found else {}))
+    else:
+        _tell_checked(layout, standing)
+        if found is not None:
+            _tell_dry(found, str(on))
+            for notice in report.notices:
+                say(f"warning: {notice}")
+    return FAILED if found is not None and not any(f.objects for f in found.rules) else OK
+
+
+def _tell_checked(layout: Mapping, standing: list[Any]) -> None:
+    print(f"{layout.where}: valid, {len(layout.rules)} rules")
+    blocking = [x for x in standing if not x.elsewhere]
+    if not standing:
+        print("invertible: all that it exports comes back to its place")
+    elif blocking:
+        print("not invertible:")
+    else:
+        print("invertible: all that it exports comes back, some of it at another place")
+    for x in blocking or standing:
+        print(f"  {x.rule.where}: {x.rule.file.tree}: {x.why}")
+
+
+def _tell_dry(found: DryRun, data: str) -> None:
+    print(f"\n{data}: {found.records:,} records")
+    print(f"{'records':>7} {'objects':>7}  {'each':<6}  rule -> what it found")
+    for f in found.rules:
+        shapes = f" {_shapes(f.shapes)}" if f.shapes else ""
+        example = printable(f.example) + shapes if f.objects else "nothing"
+        print(f"{f.records:>7,} {f.objects:>7,}  {f.rule.each:<6}  {f.rule.file.tree} -> {example}")
+    if found.left:
+        print(f"no rule takes {len(found.left):,} datasets:")
+        for path in found.left[:SHOWN]:
+            print(f"  {printable(path)}")
+        if len(found.left) > SHOWN:
+            print(f"  ... and {len(found.left) - SHOWN:,} more; --json has all")
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return "(" + "; ".join("x".join(map(str, s)) or "one value" for s in shapes) + ")"
+
+
+def _dry_as_dict(found: DryRun) -> dict[str, Any]:
+    return {
+        "records": found.records,
+        "rules": [
+            {
+                "where": f.rule.where,
+                "tree": f.rule.file.tree,
+                "field": f.rule.file.field,
+                "each": f.rule.each,
+                "records": f.records,
+                "objects": f.objects,
+                "shapes": [list(s) for s in f.shapes],
+                "example": f.example,
+            }
+            for f in found.rules
+        ],
+        "left": found.left,
+    }
+
+
+@app.command("test", no_args_is_help=True)
+@command
+def try_out(
+    file: File,
+    data: Data,
+    memory: o.Memory = "256MiB",
+    allow_root: o.AllowRoot = None,
+    allow_missing: o.AllowMissing = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Try a mapping out and back: export a file, import that again, and compare all that the mapping takes.
+
+    Values, types, units and places must be the same. Exit code 1: something differs, and where.
+    """
+    from nxconvert.conversion import Plan
+    from nxconvert.trial import out_and_back
+
+    told = out_and_back(file, data, Plan(policy=o.policy(memory, allow_root, allow_missing, False)))
+    if json:
+        _dump(_trial_as_dict(told))
+    else:
+        _tell_trial(told, data)
+    return OK if told.same else FAILED
+
+
+def _tell_trial(told: Trial, data: str) -> None:
+    for notice in told.notices:
+        say(f"note: {notice}")
+    for where, place, other in told.moved[:SHOWN]:
+        say(f"note: {where}: {place} came back as {other}, as a one-way rule says")
+    if len(told.moved) > SHOWN:
+        say(f"note: ... and {len(told.moved) - SHOWN:,} more; --json has all")
+    for difference in told.differences[:SHOWN]:
+        print(printable(f"{difference.where}: {_said(difference)}"))
+    if len(told.differences) > SHOWN:
+        print(f"... and {len(told.differences) - SHOWN:,} more; --json has all")
+    what = f"{told.records:,} records, {told.fields:,} fields"
+    print(f"the same: {what} out and back" if told.same else f"{len(told.differences):,} differences in {what}: {data}")
+
+
+def _said(difference: Any) -> str:
+    d, note = difference, f" ({difference.note})" if difference.note else ""
+    if not d.b:
+        return f"{d.a}: did not come back{note}"
+    if not d.a:
+        return f"came back with {d.b}, which was not there{note}"
+    kind = "" if d.kind in ("value", "attribute") else f"{d.kind} "
+    return f"{kind}{d.a} came back as {d.b}{note}"
+
+
+def _trial_as_dict(told: Trial) -> dict[str, Any]:
+    return {
+        "same": told.same,
+        "records": told.records,
+        "fields": told.fields,
+        "compared": told.compared,
+        "differences": [{k: getattr(d, k) for k in ("where", "kind", "a", "b", "note")} for d in told.differences],
+        "moved": [{"where": w, "a": a, "b": b} for w, a, b in told.moved],
+        "notices": told.notices,
+    }
+
+
+@app.command("explain", no_args_is_help=True)
+@command
+def explain(
+    data: Data,
+    memory: o.Memory = "256MiB",
+    allow_root: o.AllowRoot = None,
+    allow_missing: o.AllowMissing = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Say which mapping --mapping auto takes for a file, and why: which paths of each are there, which are not.
+
+    Exit code 1: none fits.
+    """
+    from nxconvert.format import Report
+    from nxconvert.mapping.check import chosen, conditions, ranked
+
+    report = Report()
+    with _tree(data, memory, allow_root, report, allow_missing=allow_missing) as tree:
+        taken = chosen(tree, report)
+        told = [(m, conditions(m, tree, report)) for m in ranked()]
+    if json:
+        keys = ("path", "there", "found", "missing")
+        _dump(
+            {
+                "mapping": taken.name if taken else None,
+                "considered": [
+                    {"name": m.name, "when": [{k: getattr(c, k) for k in keys} for c in found]} for m, found in told
+                ],
+            }
+        )
+        return OK if taken else FAILED
+    print(f"{data}: {f'the mapping {taken.name}: {taken.title}' if taken else 'no mapping fits'}")
+    for m, found in told:
+        fits = bool(found) and all(c.there for c in found)
+        verdict = "taken" if m is taken else "fits too, but asks for less" if fits else "does not fit"
+        print(f"\n{m.name}: {verdict}")
+        for c in found:
+            reason = printable(c.found) if c.there else f"there is no {c.missing} in {printable(c.found) or '/'}"
+            print(f"  {'+' if c.there else '-'} {c.path}: {reason}")
+    return OK if taken else FAILED
+
+
+@app.command("new", no_args_is_help=True)
+@command
+def new(
+    from_: Annotated[str, typer.Option("--from", metavar="DATA", help="A NeXus/HDF5 file of the layout.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default: standard output.")
+    ] = "-",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The mapping's name; default: the file's.")] = "",
+    memory: o.Memory = "256MiB",
+    allow_root: o.AllowRoot = None,
+    allow_missing: o.AllowMissing = False,
+    overwrite: o.Overwrite = False,
+    debug: o.Debug = False,
+) -> int:
+    """Draft a mapping from a file: groups of columns, motors, titles and times, to be edited."""
+    from pathlib import Path
+
+    from nxconvert.errors import UsageError
+    from nxconvert.format import Report
+    from nxconvert.mapping.draft import draft
+
+    target = Path(output)
+    if output != "-" and target.exists() and not overwrite:
+        raise UsageError(f"{output} exists", "choose another name, or replace it with --overwrite")
+    called = name or (target.stem if output != "-" else Path(from_).stem)
+    with _tree(from_, memory, allow_root, Report(), allow_missing=allow_missing) as tree:
+        text = draft(tree, called, Path(from_).name)
+    if output == "-":
+        print(text, end="")
+        return OK
+    target.write_text(text, "utf-8", newline="\n")
+    say(f"wrote {output}: edit it, then 'nxconvert mapping check {output} --on {from_}'")
+    return OK
+
+
+def _tree(data: str, memory: str, allow_root: Any, report: Any, *, allow_missing: bool) -> Any:
+    """Open a file that is a tree."""
+    from nxconvert.conversion import Plan, open_source
+    from nxconvert.errors import InputError
+    from nxconvert.format import Tree
+    from nxconvert.location import Location
+
+    policy = o.policy(memory, allow_root, allow_missing, False)
+    source = open_source(Location.parse(data), Plan(policy=policy), report)
+    if not isinstance(source, Tree):
+        source.close()
+        raise InputError(f"{data} holds records, no tree", "a mapping ties a NeXus/HDF5 file to records")
+    return source
+
+
+def _dump(told: Any) -> None:
+    import json
+
+    print(json.dumps(told))

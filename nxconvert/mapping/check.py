@@ -1,0 +1,213 @@
+"""What a mapping can do: whether it goes both ways, what it finds in data, and which mapping fits data."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from nxconvert.array import Values
+from nxconvert.errors import MappingError
+from nxconvert.format import Report, Tree
+from nxconvert.mapping.export import finds, matches, steps_there
+from nxconvert.mapping.imports import Importer
+from nxconvert.mapping.load import load, shipped_names
+from nxconvert.mapping.model import ROLES, Mapping, Rule
+from nxconvert.record import Field
+from nxconvert.tree import Dataset, Group
+
+ANY_NAME = "\x01"
+"""Stands for a captured name: one that no literal is."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why what a rule takes of a tree does not come back to its place.
+
+    Attributes
+    ----------
+    rule
+        The rule.
+    why
+        The reason, in a few words.
+    elsewhere
+        Whether it comes back, but at the place of another rule.
+    """
+
+    rule: Rule
+    why: str
+    elsewhere: bool = False
+
+
+def obstacles(layout: Mapping) -> list[Obstacle]:
+    """Say which rules stand in the way of the way back; none when the mapping can be inverted."""
+    try:
+        importer = Importer(layout, Report())
+    except MappingError:
+        return [Obstacle(r, "no rule of this mapping is for import") for r in layout.rules if r.exports]
+    return [o for r in layout.rules if r.exports and (o := _obstacle(r, importer)) is not None]
+
+
+def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
+    assert rule.name is not None
+    name = rule.name.fill({step.name: ANY_NAME for step in rule.steps if step.captures})
+    role = ROLES.get(rule.role)
+    for per_row in {"row": (True,), "record": (False,)}.get(rule.each, (True, False)):
+        choice = importer.choose(Field(name, Values(0), per_row, role=role))
+        what = "its columns" if per_row else "its header values"
+        if choice is None and not rule.imports:
+            return Obstacle(rule, "it is for export only, and no other rule takes its fields back")
+        if choice is None:
+            return Obstacle(rule, f"no rule takes {what} back")
+        if choice[0] is not rule:
+            other = f"the rule at {choice[0].where}"
+            if not rule.imports:
+                return Obstacle(rule, f"it is for export only; {what} come back at the place of {other}", True)
+            return Obstacle(rule, f"{what} would come back at the place of {other}, whose names are the same")
+    return None
+
+
+@dataclass
+class Found:
+    """What one rule found in data.
+
+    Attributes
+    ----------
+    rule
+        The rule.
+    objects
+        How many datasets or attributes it takes.
+    records
+        In how many records.
+    shapes
+        Their shapes, the first few that differ.
+    example
+        The path of one.
+    """
+
+    rule: Rule
+    objects: int = 0
+    records: int = 0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    example: str = ""
+
+
+@dataclass
+class DryRun:
+    """What a mapping finds in data.
+
+    Attributes
+    ----------
+    records
+        How many records.
+    rules
+        What each rule of the direction export found.
+    left
+        Datasets that no rule takes.
+    """
+
+    records: int
+    rules: list[Found]
+    left: list[str]
+
+
+SHAPES = 4
+"""How many shapes are told of a rule."""
+
+
+def dry_run(layout: Mapping, tree: Tree, report: Report) -> DryRun:
+    """Look for what the rules of a mapping take of a tree; no values are read.
+
+    Raises
+    ------
+    InputError
+        When a rule that is required finds nothing.
+    """
+    told = {rule.index: Found(rule) for rule in layout.rules if rule.exports}
+    taken: set[Hashable] = set()
+    records = 0
+    for _, found in finds(tree, layout, report):
+        records += 1
+        for index in {f.rule.index for f in found}:
+            told[index].records += 1
+        for one in found:
+            told_of = told[one.rule.index]
+            told_of.objects += 1
+            told_of.example = told_of.example or one.path
+            taken.add(one.path)
+            if isinstance(one.node, Dataset):
+                taken.add(one.node.identity)
+                if one.node.shape not in told_of.shapes and len(told_of.shapes) < SHAPES:
+                    told_of.shapes.append(one.node.shape)
+    left = [path for path, node in datasets(tree.root) if path not in taken and node.identity not in taken]
+    return DryRun(records, list(told.values()), left)
+
+
+def datasets(root: Group) -> list[tuple[str, Dataset]]:
+    """Return all datasets of a tree with their paths; links are not followed."""
+    found: list[tuple[str, Dataset]] = []
+    pending: list[tuple[str, Group]] = [("", root)]
+    seen: set[Hashable] = set()
+    while pending:
+        path, group = pending.pop()
+        if group.identity is not None and group.identity in seen:
+            continue
+        seen.add(group.identity)
+        for name in group:
+            if group.link(name) is not None:
+                continue
+            node = group.child(name)
+            if isinstance(node, Group):
+                pending.append((f"{path}/{name}", node))
+            elif isinstance(node, Dataset):
+                found.append((f"{path}/{name}", node))
+    return found
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A path of ``when``, and how far it is there.
+
+    Attributes
+    ----------
+    path
+        The path.
+    there
+        Whether all of it is.
+    found
+        The path of the object that matches, or of the last group on the way to it.
+    missing
+        The step that is not there.
+    """
+
+    path: str
+    there: bool
+    found: str
+    missing: str = ""
+
+
+def ranked() -> list[Mapping]:
+    """Return the shipped mappings, in the order in which ``auto`` tries them: the one that asks for most first."""
+    return sorted(
+        (load(name) for name in shipped_names()),
+        key=lambda m: (sum(len(w) for w in m.when), [s.rank for w in m.when for s in w]),
+        reverse=True,
+    )
+
+
+def chosen(tree: Tree, report: Report) -> Mapping | None:
+    """Return the shipped mapping that ``auto`` takes for a tree; None when none fits."""
+    return next((m for m in ranked() if m.when and matches(m, tree, report)), None)
+
+
+def conditions(layout: Mapping, tree: Tree, report: Report) -> list[Condition]:
+    """Say of each path of ``when`` whether a tree has it."""
+    told = []
+    for steps, text in zip(layout.when, layout.conditions, strict=True):
+        count, found = steps_there(steps, tree, report)
+        there = count == len(steps)
+        told.append(Condition(text, there, found, "" if there else _step_text(text, count)))
+    return told
+
+
+def _step_text(path: str, number: int) -> str:
+    return path.strip("/").split("/")[number]

@@ -1,0 +1,274 @@
+"""``nxconvert mapping``: list, show, check, test, explain, new."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nxconvert import mapping
+from nxconvert.mapping.check import obstacles
+from nxconvert.mapping.load import compile_text
+
+SOLEIL = """
+nxconvert: 1
+name: soleil
+record: [scan]
+when: ["/{scan:NXentry}/scan_data:NXdata"]
+under: "/{scan:NXentry}"
+rules:
+  - {tree: "title", field: title, each: record}
+  - {tree: "scan_data:NXdata/{counter}", field: "{counter}", each: row}
+  - {tree: "{beamline=SIXS:NXinstrument}/{motor:NXpositioner}/position", field: "motor/{motor}", each: record}
+  - {tree: "absent", field: absent, each: record}
+"""
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    with h5py.File(tmp_path / "scan.nxs", "w") as file:
+        for path, nx_class in {
+            "scan_1": "NXentry",
+            "scan_1/scan_data": "NXdata",
+            "scan_1/SIXS": "NXinstrument",
+            "scan_1/SIXS/delta": "NXpositioner",
+            "scan_1/SIXS/mu": "NXpositioner",
+        }.items():
+            file.create_group(path).attrs["NX_class"] = nx_class
+        file["scan_1/title"] = "ascan delta"
+        file["scan_1/scan_data/counts"] = np.array([12, 25, 7], dtype=np.int16)
+        file["scan_1/scan_data/angle"] = [0.5, 1.0, 1.5]
+        file["scan_1/scan_data/angle"].attrs["units"] = "deg"
+        file["scan_1/SIXS/delta/position"] = 139.99
+        file["scan_1/SIXS/mu/position"] = 0.25
+        file["scan_1/SIXS/mu/offset"] = 0.5
+    (tmp_path / "soleil.yaml").write_text(SOLEIL)
+    return tmp_path / "scan.nxs"
+
+
+def test_list(run) -> None:
+    done = run("nxconvert", "mapping", "list")
+    assert done.returncode == 0
+    assert any(line.split()[:2] == ["bliss", "yes"] for line in done.stdout.splitlines())
+    told = json.loads(run("nxconvert", "mapping", "list", "--json").stdout)
+    assert [m["name"] for m in told] == mapping.shipped_names()
+    assert all(m["title"] and m["shipped"] for m in told)
+
+
+def test_show_is_a_file_to_copy(run) -> None:
+    done = run("nxconvert", "mapping", "show", "nxdata")
+    assert compile_text(done.stdout, "copy.yaml").name == "nxdata"
+    done = run("nxconvert", "mapping", "show", "nxdat")
+    assert done.returncode == 2
+    assert "did you mean 'nxdata'?" in done.stderr
+
+
+def test_check_says_what_each_rule_finds(run, scan: Path) -> None:
+    done = run("nxconvert", "mapping", "check", "soleil.yaml", "--on", "scan.nxs")
+    assert done.returncode == 0, done.stderr
+    assert "soleil.yaml: valid, 4 rules" in done.stdout
+    assert "invertible: all that it exports comes back to its place" in done.stdout
+    assert "scan_data:NXdata/{counter} -> /scan_1/scan_data/angle (3)" in done.stdout
+    assert "absent -> nothing" in done.stdout
+    assert "/scan_1/SIXS/mu/offset" in done.stdout.partition("no rule takes 1 datasets")[2]
+
+
+def test_check_in_json(run, scan: Path) -> None:
+    told = json.loads(run("nxconvert", "mapping", "check", "soleil.yaml", "--on", "scan.nxs", "--json").stdout)
+    assert told["valid"]
+    assert told["invertible"]
+    assert told["records"] == 1
+    assert [r["objects"] for r in told["rules"]] == [1, 2, 2, 0]
+    assert told["left"] == ["/scan_1/SIXS/mu/offset"]
+
+
+def test_check_of_a_wrong_mapping_ends_with_1_and_convert_with_2(run, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(SOLEIL.replace("field: absent", "feild: absent"))
+    done = run("nxconvert", "mapping", "check", "bad.yaml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: bad.yaml:11:22:")
+    assert "did you mean 'field'?" in done.stderr
+    told = json.loads(run("nxconvert", "mapping", "check", "bad.yaml", "--json").stdout)
+    assert not told["valid"]
+    assert told["error"].startswith("bad.yaml:11:22:")
+    assert run("nxconvert", "convert", "scan.nxs", "a.csv", "--mapping", "bad.yaml").returncode == 2
+
+
+def test_check_on_data_of_another_layout_ends_with_1(run, scan: Path) -> None:
+    done = run("nxconvert", "mapping", "check", "bliss", "--on", "scan.nxs")
+    assert done.returncode == 0  # it finds a title
+    with h5py.File(scan, "a") as file:
+        del file["scan_1"].attrs["NX_class"]
+    done = run("nxconvert", "mapping", "check", "bliss", "--on", "scan.nxs")
+    assert done.returncode == 1
+    assert "measurement:NXcollection/{counter} -> nothing" in done.stdout
+
+
+ONE_WAY = {
+    "export only": (
+        (
+            '  - {tree: "/{scan:NXentry}/*/position", field: position, each: record}\n'
+            '  - {tree: "/{scan:NXentry}/data/{c}", field: "{c}", each: row}\n'
+        ),
+        ["it is for export only, and no other rule takes its fields back"],
+    ),
+    "two places of one name": (
+        (
+            '  - {tree: "/{scan:NXentry}/a/{x}", field: "{x}", each: row}\n'
+            '  - {tree: "/{scan:NXentry}/b/{y}", field: "{y}", each: row}\n'
+        ),
+        ["its columns would come back at the place of the rule at m.yaml:5:5, whose names are the same"],
+    ),
+    "header values of a name of their own": (
+        (
+            '  - {tree: "/{scan:NXentry}/a/{x}", field: "{x}", each: row}\n'
+            '  - {tree: "/{scan:NXentry}/b/{y}", field: "{y}", each: record}\n'
+        ),
+        [],
+    ),
+    "elsewhere": (
+        (
+            '  - {tree: "/{scan:NXentry}/{d@default:NXdata}/{y@signal}", field: "{y}", direction: export}\n'
+            '  - {tree: "/{scan:NXentry}/a/{x}", field: "{x}"}\n'
+        ),
+        ["it is for export only; its columns come back at the place of the rule at m.yaml:6:5"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_WAY)
+def test_what_stands_in_the_way_back(name: str) -> None:
+    rules, reasons = ONE_WAY[name]
+    layout = compile_text(f"nxconvert: 1\nname: m\nrecord: [scan]\nrules:\n{rules}", "m.yaml")
+    assert [x.why for x in obstacles(layout)] == reasons
+    assert all(x.elsewhere for x in obstacles(layout)) == (
+        name in ("elsewhere", "header values of a name of their own")
+    )
+
+
+@pytest.mark.parametrize("name", mapping.shipped_names())
+def test_shipped_mappings_can_be_inverted(name: str) -> None:
+    assert all(x.elsewhere for x in obstacles(mapping.load(name)))
+
+
+def test_out_and_back(run, scan: Path) -> None:
+    done = run("nxconvert", "mapping", "test", "soleil.yaml", "scan.nxs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "the same: 1 records, 5 fields out and back\n"
+
+
+def test_out_and_back_says_where_it_differs(run, scan: Path, tmp_path: Path) -> None:
+    """Two groups share the names of their fields, so those of one land in the other."""
+    rule = '  - {tree: "{beamline=SIXS:NXinstrument}/{motor:NXpositioner}/offset", field: "motor/{motor}_offset", each: record}'
+    (tmp_path / "two.yaml").write_text(SOLEIL + rule.replace("motor/{motor}_offset", "motor/{motor}") + "\n")
+    done = run("nxconvert", "mapping", "test", "two.yaml", "scan.nxs")
+    assert done.returncode == 1
+    assert "would both be the field 'motor/mu'" in done.stderr
+    elsewhere = SOLEIL.replace("{beamline=SIXS:", "{beamline=CRISTAL:")
+    (tmp_path / "two.yaml").write_text(elsewhere)
+    done = run("nxconvert", "mapping", "test", "two.yaml", "scan.nxs")
+    assert done.returncode == 1
+    assert "motor/mu: place /scan_1/SIXS/mu/position came back as /scan_1/CRISTAL/mu/position" in done.stdout, (
+        done.stdout
+    )
+    assert "2 differences in 1 records, 5 fields" in done.stdout
+    told = json.loads(run("nxconvert", "mapping", "test", "two.yaml", "scan.nxs", "--json").stdout)
+    assert not told["same"]
+    assert {d["kind"] for d in told["differences"]} == {"place"}
+
+
+def test_what_no_rule_takes_back_is_a_difference(run, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(SOLEIL.replace('position", field', 'position", direction: export, field'))
+    done = run("nxconvert", "mapping", "test", "one.yaml", "scan.nxs")
+    assert done.returncode == 1
+    assert "motor/mu" in done.stdout
+    assert "did not come back" in done.stdout
+
+
+def test_explain(run, scan: Path) -> None:
+    done = run("nxconvert", "mapping", "explain", "testdata/scan.h5")
+    assert done.returncode == 1  # there is no such file
+    done = run("nxconvert", "mapping", "explain", "scan.nxs")
+    assert done.returncode == 0
+    assert done.stdout.startswith("scan.nxs: the mapping ")
+    assert (
+        "  - /{scan:NXentry}/measurement:NXcollection: there is no measurement:NXcollection in /scan_1" in done.stdout
+    )
+    told = json.loads(run("nxconvert", "mapping", "explain", "scan.nxs", "--json").stdout)
+    fits = [m["name"] for m in told["considered"] if m["when"] and all(w["there"] for w in m["when"])]
+    assert told["mapping"] == fits[0]
+
+
+def test_explain_where_nothing_fits(run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = [1, 2]
+    done = run("nxconvert", "mapping", "explain", "a.h5")
+    assert done.returncode == 1
+    assert "no mapping fits" in done.stdout
+
+
+def test_new_check_test(run, scan: Path) -> None:
+    """The way of a newcomer."""
+    done = run("nxconvert", "mapping", "new", "--from", "scan.nxs", "-o", "draft.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "mapping check draft.yaml --on scan.nxs" in done.stderr
+    text = (scan.parent / "draft.yaml").read_text("utf-8")
+    assert 'under: "/{scan=scan_1:NXentry}"' in text
+    assert '{tree: "scan_data:NXdata/{counter}", field: "{counter}", each: row}' in text
+    assert 'field: "motor/{positioner}"' in text
+    done = run("nxconvert", "mapping", "check", "draft.yaml", "--on", "scan.nxs")
+    assert done.returncode == 0, done.stderr
+    assert "invertible: all" in done.stdout
+    assert "no rule takes" not in done.stdout
+    done = run("nxconvert", "mapping", "test", "draft.yaml", "scan.nxs")
+    assert done.stdout == "the same: 1 records, 6 fields out and back\n"
+
+
+def test_new_does_not_replace_a_file(run, scan: Path) -> None:
+    before = (scan.parent / "soleil.yaml").read_text()
+    done = run("nxconvert", "mapping", "new", "--from", "scan.nxs", "-o", "soleil.yaml")
+    assert done.returncode == 2
+    assert (scan.parent / "soleil.yaml").read_text() == before
+
+
+DRAFTED = [
+    "nexus/soleil/scan101.nxs",
+    "nexus/dls/336502.nxs",
+    "nexus/dls/i05-4859.nxs",
+    "nexus/dls/p45-example.nxs",
+    "nexus/dls-i16/879486.nxs",
+    "nexus/aps/33id_spec_22_2D.hdf5",
+]
+
+
+@pytest.mark.parametrize("name", DRAFTED)
+def test_drafts_of_real_files_go_out_and_back(name: str, corpus: Path, tmp_path: Path) -> None:
+    from nxconvert.conversion import Plan, open_source
+    from nxconvert.format import Report
+    from nxconvert.location import Location
+    from nxconvert.mapping.draft import draft
+    from nxconvert.trial import out_and_back
+
+    file = corpus / name
+    if not file.exists():
+        pytest.skip(f"{name} is not in the corpus")
+    with open_source(Location(str(file)), Plan(), Report()) as tree:
+        (tmp_path / "draft.yaml").write_text(draft(tree, "draft", file.name), "utf-8")
+    assert obstacles(mapping.load(str(tmp_path / "draft.yaml"))) == []
+    told = out_and_back(str(tmp_path / "draft.yaml"), str(file))
+    assert told.differences == []
+    assert told.fields > 4
+
+
+def test_help_loads_nothing_slow(run) -> None:
+    code = (
+        "import sys, nxconvert.cli.main; print([m for m in ('numpy', 'h5py', 'yaml', 'pydantic') if m in sys.modules])"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
