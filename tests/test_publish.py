@@ -60,7 +60,8 @@ def test_an_output_that_fails_has_the_name_that_was_asked_for(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_ctrl_c_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_the_end_of_a_job_leave_nothing(tmp_path: Path, sign: signal.Signals, code: int) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as f:
         f["big"] = np.random.default_rng(1).random((400_000, 12))
     process = subprocess.Popen(
@@ -74,9 +75,9 @@ def test_ctrl_c_leaves_nothing_and_exits_130(tmp_path: Path) -> None:
         if part.is_dir() and any(p.stat().st_size for p in part.iterdir()):
             break
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Traceback" not in said
     assert os.listdir(part) == []
 

@@ -1,6 +1,7 @@
 """The one boundary where an error becomes a line, a tip and an exit code.
 
-Exit codes: 0 all done, 1 some input failed (or ``compare`` found a difference), 2 wrong arguments, 130 Ctrl-C.
+Exit codes: 0 all done, 1 some input failed (or ``compare`` found a difference), 2 wrong arguments, 130 Ctrl-C, 143
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import typer
 
 P = ParamSpec("P")
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def command(function: Callable[P, int]) -> Callable[P, None]:
@@ -100,6 +102,7 @@ def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command's body; say what went wrong and return the exit code."""
     from nxconvert.errors import NxconvertError
 
+    usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         return function()
     except NxconvertError as error:
@@ -107,9 +110,9 @@ def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
             raise
         complain(error)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("interrupted; nothing half-written was left")
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -131,6 +134,17 @@ def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
         say(f"error: nxconvert failed unexpectedly: {type(error).__name__}: {error}")
         say("  tip: please report it, with what --debug prints")
         return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end, as a batch system does when the time is up."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    """End as Ctrl-C does: what is half-written goes."""
+    raise _Terminated
 
 
 def complain(error: Any) -> None:
