@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import zlib
+from collections.abc import Iterator
 
 from nxconvert.dissection import Content
 from nxconvert.errors import InputError
@@ -11,42 +12,79 @@ from nxconvert.errors import InputError
 MOST = 1 << 30
 """Bytes that may come out of one file."""
 
+_WINDOW = 1 << 20
+
 _SIGNS = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2"}
 
 
-def inside(content: Content) -> Content | None:
+def inside(content: Content, most: int = MOST) -> Content | None:
     """Return what a compressed file holds, in memory; None when the file is not compressed.
 
     Raises
     ------
     InputError
-        When it is damaged or cut off, or holds more than ``MOST`` bytes.
+        When it is damaged or cut off, or holds more than so many bytes.
     """
-    how = _SIGNS.get(bytes(content.view(0, 3)))
+    how = _how(content)
     if how is None:
         return None
     out = bytearray()
-    at = 0
+    for data in _unpacked(content, how):
+        out += data
+        if len(out) > most:
+            raise InputError(f"{content.name} unpacks to more than {most:,} bytes", "unpack it, or give more --memory")
+    return Content(content.name, memoryview(out))
+
+
+def beginning(content: Content, size: int) -> Content | None:
+    """Return the first bytes of what a compressed file holds, as far as they are whole; None when it is not compressed.
+
+    The rest of it is not unpacked: a file that is no image may be of any size.
+    """
+    how = _how(content)
+    if how is None:
+        return None
+    out = bytearray()
+    try:
+        for data in _unpacked(content, how):
+            out += data[: size - len(out)]
+            if len(out) >= size:
+                break
+    except InputError:
+        pass  # whether that matters is known when it is clear what it is
+    return Content(content.name, memoryview(bytes(out)))
+
+
+def _how(content: Content) -> str | None:
+    return _SIGNS.get(bytes(content.view(0, 3)))
+
+
+def _unpacked(content: Content, how: str) -> Iterator[bytes]:
+    """Yield what a file holds, in parts of bounded size however much a few bytes unpack to."""
     unpacker = _unpacker(how)
-    while at < content.size:
-        window = content.view(at, 1 << 20)
-        at += len(window)
-        data: bytes = bytes(window)
-        while data:
+    for at in range(0, content.size, _WINDOW):
+        data = bytes(content.view(at, _WINDOW))
+        while True:
             try:
-                out += unpacker.decompress(data)
+                part = unpacker.decompress(data, _WINDOW)
             except (zlib.error, OSError, EOFError) as error:
                 raise InputError(f"{content.name} is no whole {how} file: {error}") from None
-            if len(out) > MOST:
-                raise InputError(f"{content.name} unpacks to more than {MOST:,} bytes", "unpack it first")
-            data = unpacker.unused_data
-            if data.strip(b"\0"):
+            yield part
+            if unpacker.eof:
+                data = unpacker.unused_data
+                if not data.strip(b"\0"):
+                    break
                 unpacker = _unpacker(how)  # a further member
+            elif isinstance(unpacker, bz2.BZ2Decompressor):
+                data = b""
+                if unpacker.needs_input:
+                    break
             else:
-                break
+                data = unpacker.unconsumed_tail
+                if not data and len(part) < _WINDOW:
+                    break
     if not unpacker.eof:
         raise InputError(f"{content.name} is truncated: its {how} stream does not end")
-    return Content(content.name, memoryview(bytes(out)))
 
 
 def _unpacker(how: str) -> zlib._Decompress | bz2.BZ2Decompressor:

@@ -157,10 +157,16 @@ class FileContent(Content):
         size = max(0, min(size, self.size - offset))
         if not self._start <= offset <= offset + size <= self._start + len(self._held):
             self._start = offset
-            self._held = memoryview(self._read(offset, max(size, self.AHEAD)))
+            self._held = memoryview(self._read(offset, max(size, min(self.AHEAD, self.size - offset))))
         return self._held[offset - self._start : offset - self._start + size]
 
     def _read(self, offset: int, size: int) -> bytes:
+        raw = self._read_some(offset, size)
+        while 0 < len(raw) < size and (more := self._read_some(offset + len(raw), size - len(raw))):
+            raw += more  # no system reads more than 2 GiB at once
+        return raw
+
+    def _read_some(self, offset: int, size: int) -> bytes:
         try:
             if hasattr(os, "pread"):
                 return os.pread(self._file, size, offset)
@@ -168,6 +174,18 @@ class FileContent(Content):
             return os.read(self._file, size)
         except OSError as error:
             raise InputError(f"{self.name} cannot be read: {error.strerror}") from None
+
+    def expect(self, size: int, mtime: int) -> None:
+        """Make sure that the file is still as it was when it was looked at, with its size and time (ns).
+
+        Raises
+        ------
+        InputError
+            When it was changed.
+        """
+        status = os.fstat(self._file)
+        if (status.st_size, status.st_mtime_ns) != (size, mtime):
+            raise InputError(f"{self.name} was changed while it was being packed", "pack it again")
 
     def close(self) -> None:
         """Close the file."""

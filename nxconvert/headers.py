@@ -16,9 +16,12 @@ from nxconvert.array import TEXT, Values
 from nxconvert.dissection import Entry
 from nxconvert.record import Field
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}").fullmatch
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE).fullmatch
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII).fullmatch
+_FLOAT = re.compile(r"(?ai)[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)").fullmatch
 _INTEGERS, _FLOATS, _TEXTS = 0, 1, 2
+_WIDEST = 15
+"""Digits of an integer that any float holds."""
+_LOWEST = -(2**63)
 _DTYPES = (np.dtype(np.int64), np.dtype(np.float64), TEXT)
 
 
@@ -42,6 +45,8 @@ class Key:
         How many headers had it.
     longest
         Bytes of the longest value as text.
+    wide
+        Whether some value is an integer that a float may not hold.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Key:
     kind: int
     count: int = 0
     longest: int = 0
+    wide: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -75,13 +81,18 @@ class Keys:
         for name, value, unit in named(header):
             key = known.get(name)
             if key is None:
-                self.known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1, _length(value))
+                wide = len(str(value)) > _WIDEST and _kind(value) == _INTEGERS
+                known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1, _length(value), wide)
                 continue
             key.count += 1
             if value != key.first or type(value) is not type(key.first):
                 key.same = False
                 if key.kind != _TEXTS:
-                    key.kind = max(key.kind, _kind(value))
+                    kind = _kind(value)
+                    key.wide = key.wide or (kind == _INTEGERS and len(str(value)) > _WIDEST)
+                    key.kind = max(key.kind, kind)
+                    if key.kind == _FLOATS and key.wide:
+                        key.kind = _TEXTS
                 key.longest = max(key.longest, _length(value))
             if unit != key.unit:
                 key.unit = ""
@@ -120,17 +131,24 @@ def named(header: Iterable[Entry]) -> Iterable[Entry]:
     return entries if len({entry[0] for entry in entries}) == len(entries) else _numbered(entries)
 
 
-def _numbered(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _numbered(entries: Sequence[Entry]) -> Iterator[Entry]:
+    stated = {entry.key for entry in entries}
     seen: dict[str, int] = {}
     for entry in entries:
-        n = seen[entry.key] = seen.get(entry.key, 0) + 1
+        n = seen.get(entry.key, 0) + 1
+        while n > 1 and f"{entry.key}#{n}" in stated:
+            n += 1
+        seen[entry.key] = n
         yield entry if n == 1 else Entry(f"{entry.key}#{n}", entry.value, entry.unit)
 
 
 def value_field(key: Key, source: str, name: str = "") -> Field:
     """Return a key that never varies as a header value."""
-    value = _of_kind(key.first, key.kind)
-    return Field(name or key.name, Values(value, key.dtype), attrs=key.attrs, source=f"{source}::{key.name}")
+    value, dtype = _of_kind(key.first, key.kind), key.dtype
+    if isinstance(value, str) and ("\0" in value or encoded(value) != value.encode("utf-8", "ignore")):
+        value = encoded(value)  # what text of any length cannot hold
+        dtype = fixed_text(len(value))
+    return Field(name or key.name, Values(value, dtype), attrs=key.attrs, source=f"{source}::{key.name}")
 
 
 def header_fields(headers: Sequence[Iterable[Entry]], source: str) -> list[Field]:
@@ -191,16 +209,39 @@ def unfolded(header: Iterable[Entry], pairs: Mapping[str, tuple[str, str]]) -> I
             yield entry
 
 
+def encoded(text: str) -> bytes:
+    """Return a text as the bytes that a file had."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def fixed_text(length: int) -> np.dtype[Any]:
+    """Return the dtype of text of so many bytes."""
+    return np.dtype(f"S{max(1, length)}", metadata={"h5py_encoding": "utf-8"})
+
+
 def _kind(value: str | float) -> int:
     if isinstance(value, str):
-        return _INTEGERS if _INTEGER(value) else _FLOATS if _FLOAT(value) else _TEXTS
+        if _INTEGER(value):
+            return _INTEGERS if len(value) < 19 or _LOWEST <= int(value[:40]) < -_LOWEST else _TEXTS
+        return _FLOATS if _FLOAT(value) and _is_held(value) else _TEXTS
     if isinstance(value, int):
         return _INTEGERS if -(2**63) <= value < 2**63 else _TEXTS
     return _FLOATS
 
 
+def _is_held(text: str) -> bool:
+    """Tell whether a float holds a number: not when it is too large, or so small that nothing is left of it."""
+    value = float(text)
+    if value == 0:
+        return not text.lower().partition("e")[0].strip("+-0.")
+    return value - value == 0 or "n" in text.lower()
+
+
 def _length(value: str | float) -> int:
-    return len(value) if isinstance(value, str) and value.isascii() else len(str(value).encode("utf-8", "replace"))
+    return len(value) if isinstance(value, str) and value.isascii() else len(encoded(str(value)))
 
 
 def _of_kind(value: str | float, kind: int) -> Any:

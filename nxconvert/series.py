@@ -325,14 +325,15 @@ def _below(folder: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, Pat
             whole = name if below == "." else f"{below}/{name}"
             path = above / name
             kind = _kind(path)
-            if kind == "file" or kind == "link":
+            if kind in ("file", "link"):
                 if kind == "link":
                     note("links are kept as the files that they lead to", whole)
                 yield whole, path
             elif kind:
                 note(kind, whole)
     for kind, found in other.items():
-        tell(f"{folder}: {len(found)} {kind}: {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}")
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+        tell(f"{folder}: {kind}: {', '.join(found[:4])}{more}")
 
 
 def _kind(path: Path) -> str:

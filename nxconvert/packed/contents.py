@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +18,10 @@ import numpy as np
 from nxconvert import provenance
 from nxconvert.array import Lazy, Values
 from nxconvert.dissection import Entry
+from nxconvert.errors import OutputError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.write import H5Sink, write_attributes
-from nxconvert.headers import Key, Keys, named, value_field
+from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
 from nxconvert.packed import seal
@@ -32,10 +38,11 @@ STATUS = np.dtype(np.uint8, metadata={"enum": {"ok": 0, "damaged": 1}})
 OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbers"})
 """Names of fields that are not of the headers."""
 
+_STEP = 4 << 20
+"""Bytes of a column that are read at once."""
+
 LONGEST_INFO = 1 << 20
 """Bytes of a file beside a series that is read for what it says."""
-
-_UTF8 = {"h5py_encoding": "utf-8"}
 
 
 class Columns:
@@ -47,32 +54,27 @@ class Columns:
         The records; their keys are known.
     budget
         Bytes that may be held in memory.
+    folder
+        Where the file is made, without a name that lasts.
     """
 
-    def __init__(self, records: Sequence[FrameRecord], budget: int) -> None:
+    def __init__(self, records: Sequence[FrameRecord], budget: int, folder: Path) -> None:
         self._keys: list[dict[str, Key]] = [{k.name: k for k in r.keys.varying} for r in records]
         self._file: Any = None
-        dtypes = [
-            (np.dtype(f"S{max(1, k.longest)}") if k.dtype.kind == "O" else k.dtype)
-            for keys in self._keys
-            for k in keys.values()
-        ]
-        lengths = [len(r) for r, keys in zip(records, self._keys, strict=True) for _ in keys]
-        sizes = [n * (d.itemsize + 1) for n, d in zip(lengths, dtypes, strict=True)]
-        memory: Any = None
+        cells = [{name: _cell(key) for name, key in keys.items()} for keys in self._keys]
+        sizes = [len(r) * sum(c.itemsize for c in known.values()) for r, known in zip(records, cells, strict=True)]
         if sum(sizes) > budget:
-            self._file = tempfile.TemporaryFile(prefix="nxconvert-")  # noqa: SIM115 - closed by close
-            self._file.truncate(sum(sizes))
-            memory = np.memmap(self._file, np.uint8, "r+")
-        made = []
+            self._file = tempfile.TemporaryFile(prefix=".nxconvert-", dir=folder, buffering=0)  # noqa: SIM115 - closed by close
+        self._columns: list[dict[str, _Column]] = []
         at = 0
-        for n, dtype, size in zip(lengths, dtypes, sizes, strict=True):
-            raw = np.zeros(size, np.uint8) if memory is None else memory[at : at + size]
-            at += size
-            values, there = raw[: n * dtype.itemsize].view(dtype), raw[n * dtype.itemsize :].view(bool)
-            made.append((values, there))
-        pairs = iter(made)
-        self._columns = [{name: next(pairs) for name in keys} for keys in self._keys]
+        for r, known in zip(records, cells, strict=True):
+            columns = {}
+            for name, dtype in known.items():
+                columns[name] = _Column(dtype, len(r), self._file, at)
+                at += len(r) * dtype.itemsize
+            self._columns.append(columns)
+        if self._file is not None:
+            self._file.truncate(at)
 
     def put(self, record: int, row: int, header: Iterable[Entry]) -> None:
         """Take the header of one frame."""
@@ -81,19 +83,19 @@ class Columns:
             return
         for name, value, _ in named(header):
             if name in columns:
-                values, there = columns[name]
-                values[row] = str(value).encode("utf-8", "replace") if keys[name].dtype.kind == "O" else value
-                there[row] = True
+                columns[name].put(row, encoded(str(value)) if keys[name].dtype.kind == "O" else value)
 
     def fields(self, record: int, source: str) -> list[Field]:
         """Return the columns of a record as fields."""
         out = []
-        for name, (values, there) in self._columns[record].items():
+        for name, column in self._columns[record].items():
             key = self._keys[record][name]
-            dtype = np.dtype(values.dtype, metadata=_UTF8) if values.dtype.kind == "S" else values.dtype
+            dtype = fixed_text(column.dtype.itemsize) if column.dtype.kind == "S" else column.dtype
+            there = column.there()
             mask = None if there.all() else Values(~there)
             where = f"{source}::{name}"
-            out.append(Field(own_name(name), _lazy(values, dtype), True, attrs=key.attrs, mask=mask, source=where))
+            values = Lazy((column.rows,), dtype, partial(column.read, dtype))
+            out.append(Field(own_name(name), values, True, attrs=key.attrs, mask=mask, source=where))
         return out
 
     def close(self) -> None:
@@ -103,18 +105,72 @@ class Columns:
             self._file.close()
 
 
+def _cell(key: Key) -> np.dtype[Any]:
+    """Return the dtype of a value of a column, and whether it is there."""
+    value = np.dtype(f"S{max(1, key.longest)}") if key.dtype.kind == "O" else key.dtype
+    return np.dtype([("value", value), ("there", np.bool_)])
+
+
+class _Column:
+    """A value for each row, in memory or in a file; not mapped, since a full disk would end the process.
+
+    Parameters
+    ----------
+    cell
+        The dtype of a value and whether it is there.
+    rows
+        How many.
+    file, at
+        Where they are, or None for memory.
+    """
+
+    def __init__(self, cell: np.dtype[Any], rows: int, file: Any, at: int) -> None:
+        self.cell, self.rows, self._file, self._at = cell, rows, file, at
+        self.dtype = cell["value"]
+        self._held = np.zeros(rows if file is None else 1, cell)
+        self._values, self._there = self._held["value"], self._held["there"]
+
+    def put(self, row: int, value: Any) -> None:
+        """Set a value."""
+        if self._file is None:
+            self._values[row], self._there[row] = value, True
+            return
+        self._values[0], self._there[0] = value, True
+        try:
+            self._file.seek(self._at + row * self.cell.itemsize)
+            if self._file.write(self._held.data.cast("B")) != self.cell.itemsize:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OutputError(f"columns of headers cannot be written: {error.strerror}", "is the disk full?") from None
+
+    def read(self, dtype: np.dtype[Any], box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Return some values."""
+        rows = box[0]
+        out = np.empty(rows.stop - rows.start, dtype)
+        out[...] = self._cells(rows.start, rows.stop)["value"]
+        return out
+
+    def there(self) -> np.ndarray[Any, Any]:
+        """Return for each row whether it has a value."""
+        step = max(1, _STEP // self.cell.itemsize)
+        parts = [self._cells(i, min(i + step, self.rows))["there"].copy() for i in range(0, self.rows, step)]
+        return np.concatenate(parts) if parts else np.ones(0, bool)
+
+    def _cells(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        if self._file is None:
+            return self._held[start:stop]
+        out = np.zeros(stop - start, self.cell)
+        self._file.seek(self._at + start * self.cell.itemsize)
+        view = out.view(np.uint8).data
+        at = 0
+        while at < len(view) and (n := self._file.readinto(view[at:])):
+            at += n
+        return out
+
+
 def own_name(name: str) -> str:
     """Tell a key of a header from the fields that have its name."""
     return f"header/{name}" if name in OWN else name
-
-
-def _lazy(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Lazy:
-    def read(box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        out = np.empty(values[box].shape, dtype)
-        out[...] = values[box]
-        return out
-
-    return Lazy(values.shape, dtype, read)
 
 
 def describe(
@@ -165,7 +221,7 @@ def _headers(
             for name, place in imported.paths.items():
                 if place != frames and isinstance(whole.fields[name].values, Lazy):
                     _copy(sink, place, whole.fields[name], plan.memory // 8)
-        provenance.stamp(sink, [f"{r.entry}: {r.series}" for r in catalogue.records])
+        provenance.stamp(sink, [printable(f"{r.entry}: {r.series}") for r in catalogue.records])
         sink.close()
     except BaseException:
         sink.abort()
@@ -184,11 +240,11 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     status = np.zeros(n, STATUS)
     for row in record.damaged:
         status[row] = 1
-    longest = max(len(catalogue.files[f].name.encode("utf-8", "surrogateescape")) for f in record.files)
-    names = np.dtype(f"S{longest}", metadata=_UTF8)
+    longest = max(len(encoded(catalogue.files[f].name)) for f in record.files)
+    names = fixed_text(longest)
 
     def name_of(box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        chosen = [catalogue.files[f].name.encode("utf-8", "surrogateescape") for f in record.files[box[0]]]
+        chosen = [encoded(catalogue.files[f].name) for f in record.files[box[0]]]
         out = np.empty(len(chosen), names)
         out[:] = chosen
         return out
@@ -218,8 +274,26 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     fields += [value_field(key, source, own_name(key.name)) for key in record.keys.constant]
     fields += columns.fields(number, source)
     if "title" not in {f.name for f in fields[len(known) :]}:
-        fields.append(Field("title", Values(record.series), source=source))
-    return Record({"scan": record.entry}, by_name(fields), source=source)
+        fields.append(Field("title", Values(printable(record.series)), source=source))
+    return Record({"scan": record.entry}, by_name(_distinct(fields)), source=source)
+
+
+def printable(name: str) -> str:
+    """Return a name as text; what is no UTF-8 in it is replaced."""
+    return encoded(name).decode("utf-8", "replace")
+
+
+def _distinct(fields: Sequence[Field]) -> Iterator[Field]:
+    """Give fields of one name names of their own: a header may say anything."""
+    taken = {f.name for f in fields}
+    seen: set[str] = set()
+    for f in fields:
+        if f.name in seen:
+            name = next(n for i in count(2) if (n := f"{f.name}#{i}") not in taken)
+            taken.add(name)
+            f = replace(f, name=name)
+        seen.add(f.name)
+        yield f
 
 
 def info_fields(catalogue: Catalogue, record: FrameRecord) -> list[Field]:
@@ -231,7 +305,7 @@ def info_fields(catalogue: Catalogue, record: FrameRecord) -> list[Field]:
     text = Path(alike[0].path).read_bytes().decode("utf-8", "replace")
     lines = [line.partition("=") for line in text.splitlines() if "=" in line]
     keys = Keys()
-    keys.add(Entry(key.strip(), value.strip()) for key, _, value in lines if key.strip())
+    keys.add([Entry(key.strip(), value.strip()) for key, _, value in lines if key.strip()])
     return [value_field(key, alike[0].name, f"info/{key.name}") for key in keys.constant]
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,18 +34,36 @@ class Journal:
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
         self.path = path
-        self._file = path.open("wb", buffering=0)
-        self.mark(plan)
+        try:
+            self._file = path.open("wb")
+        except OSError as error:
+            raise OutputError(f"{path} cannot be created: {error.strerror}") from None
+        try:
+            self.mark(plan)
+        except BaseException:
+            self.close()
+            raise
 
     def mark(self, entry: Mapping[str, Any]) -> None:
-        """Add a line, and wait until it is on the disk."""
+        """Add a line, and wait until it is on the disk.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be written; what the journal said before still holds.
+        """
         text = json.dumps(entry, separators=(",", ":")).encode()
-        self._file.write(text + b" " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(text + b" " + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}", "is the disk full?") from None
 
     def close(self) -> None:
         """Close it; it stays where it is."""
-        self._file.close()
+        with suppress(OSError):  # a line that could not be written was told already
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +92,11 @@ def names(out: Path, generation: int) -> tuple[Path, Path]:
     )
 
 
+def lock(out: Path) -> Path:
+    """Return the name of the file that a run locks."""
+    return out.with_name(f".{out.name}.lock")
+
+
 def left(out: Path) -> list[int]:
     """Return the generations that earlier runs left beside an output, the latest first."""
     if not out.parent.is_dir():
@@ -98,13 +121,20 @@ def claimed(out: Path) -> Iterator[None]:
     OutputError
         When another run has it.
     """
-    path = out.with_name(f".{out.name}.lock")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        _lock(handle)
-    except OSError:
-        os.close(handle)
-        raise OutputError(f"another run is packing {out}", "wait for it, or choose another name") from None
+    path = lock(out)
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be created: {error.strerror}") from None
+        try:
+            _lock(handle)
+        except OSError:
+            os.close(handle)
+            raise OutputError(f"another run is packing {out}", "wait for it, or choose another name") from None
+        if _is_there(path, handle):
+            break
+        os.close(handle)  # the run that had it removed it just now
     try:
         yield
     finally:
@@ -113,6 +143,14 @@ def claimed(out: Path) -> Iterator[None]:
         os.close(handle)
         if sys.platform == "win32":
             path.unlink(missing_ok=True)
+
+
+def _is_there(path: Path, handle: int) -> bool:
+    """Tell whether an open file still bears its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 if sys.platform == "win32":

@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 
 from nxconvert.errors import InputError
+from nxconvert.packed import trusted
 from nxconvert.packed.take import Part
 
 VERSION = 1
@@ -79,7 +80,7 @@ class Origin:
         """Add a file; its frames follow by ``frame_record`` and ``frame_row``."""
         self.names.append(name)
         self.size.append(size)
-        self.mtime.append(mtime)
+        self.mtime.append(max(-(2**63), min(mtime, 2**63 - 1)))  # until the year 2262
         self.sha256 += sha256
         self.recipe.append(self.number(recipe))
         self.part_size.extend(part_sizes)
@@ -111,34 +112,63 @@ class Origin:
         InputError
             When it is not there, damaged, or of a later version.
         """
-        if PATH not in file or "names" not in file[PATH]:
+        link = file.get(PATH, getlink=True) if PATH in file else None
+        if not isinstance(link, h5py.HardLink) or not isinstance(file[PATH], h5py.Group) or "names" not in file[PATH]:
             raise InputError(f"{name} was not packed: it has no group {PATH}", "'nxconvert pack' makes such files")
-        group = file[PATH]
-        if int(group.attrs.get("version", 0)) > VERSION:
-            raise InputError(f"{name} was packed by a later nxconvert", "update nxconvert")
+        left = trusted.MOST + file.id.get_filesize()
+
+        def held(key: str) -> np.ndarray[Any, Any]:
+            nonlocal left
+            values = trusted.values(file, f"{PATH}/{key}", left)
+            left -= values.nbytes
+            return values
+
         try:
+            if int(file[PATH].attrs.get("version", 0)) > VERSION:
+                raise InputError(f"{name} was packed by a later nxconvert", "update nxconvert")
             made = cls()
-            names = group["names"][()].tobytes()
+            names = held("names").tobytes()
             made.names = [n.decode("utf-8", "surrogateescape") for n in names.split(b"\0")[:-1]]
-            made.sha256 = bytearray(group["sha256"][()].tobytes())
+            made.sha256 = bytearray(held("sha256").tobytes())
             for key, dtype in _ARRAYS.items():
-                values = np.ascontiguousarray(group[key][()], dtype)
+                values = np.ascontiguousarray(held(key), dtype)
                 getattr(made, key).frombytes(values.tobytes())
-            made.recipes = [json.dumps(r) for r in json.loads(group["recipes"][()].tobytes())]
-            made.records = json.loads(group["records"][()].tobytes())
-            made._check()
-        except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+            recipes = json.loads(held("recipes").tobytes())
+            made.records = json.loads(held("records").tobytes())
+            made._check(recipes)
+            made.recipes = [json.dumps(r) for r in recipes]
+        except (KeyError, ValueError, TypeError, OverflowError, OSError, RuntimeError) as error:
             raise InputError(f"{name}: the group {PATH} is damaged: {error}") from None
         return made
 
-    def _check(self) -> None:
+    def _check(self, recipes: Any) -> None:
+        if not isinstance(recipes, list) or not all(_is_recipe(r) for r in recipes):
+            raise ValueError("a recipe is none")
+        if not isinstance(self.records, list) or not all(_is_record(r) for r in self.records):
+            raise ValueError("a record is none")
         n = len(self.names)
         if not len(self.size) == len(self.mtime) == len(self.frames) == len(self.recipe) == n == len(self.sha256) / 32:
             raise ValueError("its arrays are not of one length")
         if sum(self.frames) != len(self.frame_record) or len(self.frame_record) != len(self.frame_row):
             raise ValueError("its frames are not all there")
-        if n and not 0 <= min(self.recipe) <= max(self.recipe) < len(self.recipes):
+        if n and not 0 <= min(self.recipe) <= max(self.recipe) < len(recipes):
             raise ValueError("a recipe is not there")
+        if n and (min(self.size) < 0 or min(self.frames) < 0 or min(self.part_size, default=0) < 0):
+            raise ValueError("a size is negative")
+        if sum(len(recipes[r]) for r in self.recipe) != len(self.part_size):
+            raise ValueError("its parts are not all there")
+
+    def stream_lengths(self) -> dict[str, int]:
+        """Return how many bytes of each stream the files are made of."""
+        lengths = {"literals": 0, "kept": 0}
+        recipes: list[list[Part]] = [json.loads(r) for r in self.recipes]
+        part = 0
+        for number in self.recipe:
+            for kind, *_ in recipes[number]:
+                if kind in ("literal", "kept"):
+                    lengths["literals" if kind == "literal" else "kept"] += self.part_size[part]
+                part += 1
+        return lengths
 
     def files(self) -> Iterator[Made]:
         """Yield the files, in order, with the positions of their bytes in the streams."""
@@ -165,6 +195,33 @@ class Origin:
             for kind, size in zip(parts, sizes, strict=True):
                 if kind[0] in at:
                     at[kind[0]] += size
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and all(isinstance(record.get(key), str) for key in ("entry", "path"))
+
+
+def _is_recipe(recipe: Any) -> bool:
+    return isinstance(recipe, list) and all(_is_part(part) for part in recipe)
+
+
+def _is_part(part: Any) -> bool:
+    match part:
+        case ["literal"] | ["kept"]:
+            return True
+        case ["chunk", int(frame), int(number)]:
+            return frame >= 0 and number >= 0
+        case ["piece", int(frame), box, str(), [*parameters]]:
+            plain = all(isinstance(p, str) or (isinstance(p, int) and 0 <= p < 1 << 31) for p in parameters)
+            return frame >= 0 and plain and (box is None or _is_box(box))
+    return False
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list) and all(
+        isinstance(span, list) and len(span) == 2 and all(isinstance(n, int) for n in span) and 0 <= span[0] < span[1]
+        for span in box
+    )
 
 
 @dataclass(frozen=True, slots=True)

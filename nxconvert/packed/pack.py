@@ -112,7 +112,7 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
         raise UsageError(f"{out} exists already", "choose another name, or add --overwrite")
     left = [name for g in journals.left(out) for name in journals.names(out, g)]
     own = [out, journals.lock(out), *left]
-    files = listed(places, plan.begin, plan.end, own, lambda what: report.notice(what))
+    files = listed(places, plan.begin, plan.end, own, report.notice)
     layout, mapping = _layout(plan.mapping)
     catalogue = catalogued(files, layout, plan.on_problem, plan.memory // 2)
     if _refused(catalogue, plan, report) or plan.dry_run:
@@ -157,6 +157,10 @@ def _refused(catalogue: Catalogue, plan: Plan, report: Report) -> bool:
     if not catalogue.records and not report.failed:
         report.failed.append(("", InputError("no file is an image that can be read", "see 'nxconvert formats'")))
     for record in catalogue.records:
+        if record.nbytes > plan.memory // 2:
+            message = f"{record.series}: a frame takes {record.nbytes:,} bytes"
+            tip = f"give at least --memory {-(-record.nbytes >> 19)}MiB"
+            report.failed.append((record.series, InputError(message, tip)))
         missing = record.missing()
         if missing:
             shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
@@ -220,7 +224,7 @@ class _Run:
         self.catalogue, self.layout, self.mapping, self.out = catalogue, layout, mapping, out
         self.plan, self.report = plan, report
         self.origin = Origin(records=[_about(r) for r in catalogue.records])
-        self.columns = Columns(catalogue.records, plan.memory // 4)
+        self.columns = Columns(catalogue.records, plan.memory // 4, out.absolute().parent)
         self.tails = {name: _Tail() for name in STREAMS}
         self.saved: dict[str, tuple[bytes, int]] | None = None
         self.stored: set[tuple[str, int]] = set()
@@ -298,13 +302,19 @@ class _Run:
 
     def _take_up(self, generations: Sequence[int]) -> None:
         """Copy what an earlier run made safe, chunk by chunk, and its marks."""
+        identity = self._identity()
+        found = []
         for generation in generations:
             part, journal = journals.names(self.out, generation)
-            marks = list(journals.read(journal)) if journal.exists() else []
-            if part.exists() and len(marks) > 1 and marks[0] == self._identity() and not self.done:
+            marks = list(journals.read(journal)) if journal.exists() and part.exists() else []
+            usable = marks[1:] if marks[:1] == [identity] else []
+            found.append((len(usable), generation, part, usable))
+        # a run may have been killed while it copied the work of one before it, which has more
+        for _, generation, part, marks in sorted(found, key=lambda f: f[:2], reverse=True):
+            if marks and not self.done:
                 handle = os.open(part, os.O_RDONLY | getattr(os, "O_BINARY", 0))
                 try:
-                    for mark in marks[1:]:
+                    for mark in marks:
                         if not self._copied(handle, mark):
                             break
                 finally:
@@ -328,6 +338,7 @@ class _Run:
             self.stored.add((name, number))
         for sha256, parts, sizes, bad in mark["taken"]:
             self._add(bytes.fromhex(sha256), parts, sizes, bad)
+            segment.taken.append((sha256, parts, sizes, bad))
             self._reread_header(self.done)
             self.done += 1
         for name, (tail, chunks) in mark["tails"].items():
@@ -575,6 +586,11 @@ class _Run:
 
     def _complete(self) -> None:
         """Write the ends of the streams, the headers' columns, the plot and the origin; seal the file."""
+        lengths = self.origin.stream_lengths()
+        if len(self.origin.names) != len(self.catalogue.files) or any(
+            tail.length != lengths[name] for name, tail in self.tails.items()
+        ):
+            raise OutputError(f"{self.part} is not what was to be written; it is given up", "please report it")
         for name, tail in self.tails.items():
             if tail.pending:
                 self._write_stream(name, tail, tail.length)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nxconvert import registry
+from nxconvert.compressed import bare, inside
+from nxconvert.dissection import Content, FileContent
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink
 from nxconvert.errors import InputError, OutputError, UsageError
 from nxconvert.format import Format, Location, Policy, RecordSink, Report
+from nxconvert.image import ImageRecords
 from nxconvert.location import is_reserved
 from nxconvert.packed.origin import Made
-from nxconvert.packed.rebuild import Rebuilder
+from nxconvert.packed.rebuild import LARGE, Rebuilder
+from nxconvert.series import Recogniser
 
 
 @dataclass(frozen=True)
@@ -83,17 +90,17 @@ def restore(
     with Rebuilder(source) as packed:
         records = packed.origin.records
         main = next((i for i, r in enumerate(records) if r["entry"] == "entry"), 0)
-        length = packed.file[records[main]["path"]].shape[0] if records else 0
+        length = packed.rows(main) if records else 0
         files = list(packed.files(lambda made: selection.wants(made, main, length)))
         if not files:
             raise InputError(f"{source} holds no such file", "'nxconvert restore FILE --dry-run' lists them")
         format = registry.by_name(to_format) if to_format else None
         if format is not None:
             files = [made for made in files if made.frames]
-        names = {made.number: _named(made.name, format) for made in files}
+        names = {made.number: named(made.name, format) for made in files}
         paths = checked(folder, names)
         for path in paths.values():
-            if path.exists() and not overwrite:
+            if os.path.lexists(path) and not overwrite:
                 raise UsageError(f"{path} exists already", "restore into another folder, or add --overwrite")
             if dry_run:
                 report.outputs.append(str(path))
@@ -101,6 +108,7 @@ def restore(
             return
         for parent in {path.parent for path in paths.values()}:
             _folder(parent, folder)
+            _tidy(parent)
         use = _writer(paths) if format is None else _converter(paths, format, overwrite=overwrite)
         for made, outcome in packed.each(files, use):
             if isinstance(outcome, InputError):
@@ -115,8 +123,14 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _named(name: str, format: Format | None) -> str:
-    return name if format is None else str(PurePosixPath(name).with_suffix(format.extensions[0]))
+def named(name: str, format: Format | None) -> str:
+    """Return the name that a file gets in another format: its extension is replaced, a number is none."""
+    if format is None:
+        return name
+    folder, slash, base = bare(name).rpartition("/")
+    stem, _, extension = base.rpartition(".")
+    known = stem and any(f".{extension}".lower() in f.extensions for f in registry.formats().values())
+    return f"{folder}{slash}{stem if known else base}{format.extensions[0]}"
 
 
 def checked(folder: Path, names: dict[int, str]) -> dict[int, Path]:
@@ -127,7 +141,7 @@ def checked(folder: Path, names: dict[int, str]) -> dict[int, Path]:
     OutputError
         When a name leads out of the folder, or two names are one on this file system.
     """
-    seen: dict[str, str] = {}
+    seen: dict[str, int] = {}
     blind = not _tells_case(folder)
     paths = {}
     for number, name in names.items():
@@ -137,11 +151,10 @@ def checked(folder: Path, names: dict[int, str]) -> dict[int, Path]:
             raise OutputError(f"the name {name!r} in the packed file is none that can be written here")
         if os.name == "nt" and any(c in name for c in ':\\*?"<>|'):
             raise OutputError(f"the name {name!r} in the packed file is none that Windows has")
-        folded = name.casefold() if blind else name
-        if seen.setdefault(folded, name) != name:
-            raise OutputError(
-                f"{name} and {seen[folded]} are one name on this file system", "restore them apart, by name"
-            )
+        folded = unicodedata.normalize("NFC", name).casefold() if blind else name
+        if (first := seen.setdefault(folded, number)) != number:
+            both = f"two files would be {name}" if names[first] == name else f"{name} and {names[first]} are one name"
+            raise OutputError(f"{both} in {folder}", "restore them apart, by name")
         paths[number] = folder.joinpath(*parts)
     return paths
 
@@ -166,39 +179,89 @@ def _folder(path: Path, root: Path) -> None:
         raise OutputError(f"{path} leads out of {root}", "a link in the folder points elsewhere")
 
 
-def _writer(paths: dict[int, Path]) -> Callable[[Made, Any], None]:
+_PART = re.compile(r"\.nxconvert-(\d+)-\d+\.part")
+
+
+def _part(path: Path, made: Made) -> Path:
+    """Return the name of a file that is not whole; it is short, however long the file's own name."""
+    return path.with_name(f".nxconvert-{os.getpid()}-{made.number}.part")
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what runs that were killed left in a folder."""
+    for path in folder.iterdir():
+        found = _PART.fullmatch(path.name)
+        if found and not _runs(int(found[1])):
+            with suppress(OSError):  # it is in use, or somebody else's
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Tell whether a process of this machine runs; Windows itself keeps files that are open from being removed."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _written(path: Path, windows: Iterator[Any]) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with path.open("wb", buffering=0) as file:
+        for content in windows:
+            view = memoryview(content)
+            at = 0
+            while at < len(view):
+                at += file.write(view[at:])
+        os.fsync(file.fileno())
+
+
+def _writer(paths: dict[int, Path]) -> Callable[[Made, Iterator[Any]], None]:
     """Return what writes one file under a name of its own, flushes it and gives it its name."""
 
-    def write(made: Made, content: Any) -> None:
+    def write(made: Made, windows: Iterator[Any]) -> None:
         path = paths[made.number]
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part = _part(path, made)
         try:
-            with part.open("wb", buffering=0) as file:
-                at = 0
-                while at < len(content):
-                    at += file.write(content[at:])
-                os.fsync(file.fileno())
+            _written(part, windows)
             os.utime(part, ns=(made.mtime, made.mtime))
             part.replace(path)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             part.unlink(missing_ok=True)
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+            raise OutputError(f"{path} cannot be written: {getattr(error, 'strerror', error)}") from None
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
     return write
 
 
-def _converter(paths: dict[int, Path], format: Format, *, overwrite: bool) -> Callable[[Made, Any], None]:
+def _converter(paths: dict[int, Path], format: Format, *, overwrite: bool) -> Callable[[Made, Iterator[Any]], None]:
     """Return what writes the images of one file in another format."""
     if format.create is None or not format.holds.min_item_rank:
         raise UsageError(f"{format.title} holds no images that are written", "choose tiff, edf or cbf")
 
-    def write(made: Made, content: Any) -> None:
-        from nxconvert.dissection import Content
-        from nxconvert.image import ImageRecords
-        from nxconvert.series import Recogniser
+    def write(made: Made, windows: Iterator[Any]) -> None:
+        part = _part(paths[made.number], made)
+        try:
+            if made.size <= LARGE:
+                convert(made, Content(made.name, memoryview(b"".join(windows))))
+                return
+            _written(part, windows)
+            with FileContent(part) as content:
+                convert(made, content)
+        except OSError as error:
+            raise OutputError(f"{paths[made.number]} cannot be written: {error.strerror}") from None
+        finally:
+            part.unlink(missing_ok=True)
 
-        held = Content(made.name, memoryview(content))
-        found = Recogniser()(held, made.name)
+    def convert(made: Made, content: Content) -> None:
+        held = inside(content) or content
+        found = Recogniser()(held, bare(made.name))
         if found is None or found.dissect is None:
             raise InputError(f"{made.name} is no image that can be converted")
         records = ImageRecords(Location(made.name), Policy(), Report(), found.dissect, held)

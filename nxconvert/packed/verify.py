@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 
 from nxconvert.engine.codecs import pool
-from nxconvert.errors import InputError
+from nxconvert.errors import InputError, OutputError
 from nxconvert.packed import seal
 from nxconvert.packed.origin import Made
 from nxconvert.packed.rebuild import Rebuilder
@@ -113,10 +113,16 @@ def delete_verified(path: Path, folder: Path, verdict: Verdict) -> None:
     with Rebuilder(path) as packed:
         wanted = {made.name: made for made in packed.files()}
         for file in listed([str(folder)], without=[path]):
-            made = wanted[file.name]
-            if (file.size, _sha256(Path(file.path))) != (made.size, made.sha256):
+            made = wanted.get(file.name)
+            if made is None or (file.size, _sha256(Path(file.path))) != (made.size, made.sha256):
                 raise InputError(f"{file.path} was changed since it was verified; nothing more is deleted")
-            Path(file.path).unlink()
+            try:
+                status = Path(file.path).stat()
+                if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
+                    raise InputError(f"{file.path} was changed since it was verified; nothing more is deleted")
+                Path(file.path).unlink()
+            except OSError as error:
+                raise OutputError(f"{file.path} cannot be deleted: {error.strerror}") from None
             verdict.deleted += 1
 
 
@@ -207,7 +213,9 @@ def _against(packed: Rebuilder, folder: Path, verdict: Verdict) -> None:
     known = set(packed.origin.names)
     verdict.problems += [f"{name} is in {folder}, but not in {packed.path}" for name in there if name not in known]
 
-    def compare(made: Made, content: Any) -> str:
+    def compare(made: Made, windows: Iterator[Any]) -> str:
+        for _ in windows:
+            pass  # the last one says whether its SHA-256 is right
         if made.name not in there:
             return f"{made.name} is not in {folder}"
         if there[made.name].size != made.size or _sha256(Path(there[made.name].path)) != made.sha256:
