@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,7 @@ class _IntoFiles:
                 if not shared:
                     self._publish()
             self._publish()
+            self._finish()
         finally:
             for sink in self.open.values():
                 sink.abort()
@@ -420,9 +422,14 @@ class _IntoFiles:
             self.report = Report(progress=self.report.progress if share == 0 else None)
             self.plan = replace(self.plan, policy=replace(self.plan.policy, memory=self.plan.policy.memory // shares))
             count = self.counts[place]
-            return self._share(place, range(share * count // shares, (share + 1) * count // shares)), self.report
+            try:
+                written = self._share(place, range(share * count // shares, (share + 1) * count // shares))
+            finally:
+                self._finish()
+            return written, self.report
 
         plan, report = self.plan, self.report
+        self._finish()  # a copy of this process must not publish what this one does
         try:
             told = shared(work, shares)
         finally:
@@ -514,9 +521,20 @@ class _IntoFiles:
                 sink.abort()
                 _rename(error, self.parts[path], path)
                 raise
-            self.publisher.publish(path)
-            if str(path) != "-":
-                self.report.outputs.append(str(path))
+            self.publisher.publish_soon(path, partial(self._published, path))
+
+    def _published(self, path: Path) -> None:
+        if str(path) != "-":
+            self.report.outputs.append(str(path))
+
+    def _finish(self) -> None:
+        """Wait until all that was written is published; what cannot be, fails by itself."""
+        while True:
+            try:
+                self.publisher.finish()
+                return
+            except OutputError as error:
+                self.report.failed.append((str(self.names.target), error))
 
 
 def _rename(error: BaseException, part: Path, path: Path) -> None:

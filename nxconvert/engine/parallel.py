@@ -26,6 +26,9 @@ MOST = 4
 PIPE = 1 << 20
 """Bytes that a process can send before somebody takes them; what Linux lets anybody have."""
 
+FLUSHING = "flush"
+"""Name of threads that hold no lock: they wait for the disk."""
+
 _SIZE = struct.Struct("<q")
 
 _busy = False  # whether this process is one of several already
@@ -33,7 +36,8 @@ _busy = False  # whether this process is one of several already
 
 def processors() -> int:
     """Return how many processes are worth starting; 1 where the system cannot fork, or they run already."""
-    if _busy or sys.platform in ("win32", "darwin") or threading.active_count() > 1:
+    threads = [t for t in threading.enumerate() if t.name != FLUSHING]
+    if _busy or sys.platform in ("win32", "darwin") or len(threads) > 1:
         return 1  # macOS's own libraries do not survive a fork, nor does a lock that another thread holds
     return len(os.sched_getaffinity(0))
 

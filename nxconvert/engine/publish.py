@@ -10,15 +10,23 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
 from nxconvert.engine import disk
+from nxconvert.engine.parallel import FLUSHING
 from nxconvert.errors import OutputError, UsageError
 
 SETTLED = 8 << 20
 """Bytes of an output that are worth telling the disk to begin with."""
+
+
+FLUSHES = 8
+"""How many outputs are flushed at once: to do so with one takes as long, since it is the disk that is waited for."""
 
 
 class Publisher:
@@ -39,6 +47,7 @@ class Publisher:
         self._parts: dict[Path, Path] = {}
         self._folders: set[Path] = set()
         self._waiting: dict[Path, int] = {}
+        self._flushing: deque[tuple[Path, _Flush, Callable[[], None]]] = deque()
 
     def reserve(self, path: Path, what: str, *, again: bool = False) -> None:
         """Claim an output's name for what goes there.
@@ -150,6 +159,48 @@ class Publisher:
         del self._parts[path]
         self._folders.add(path.parent)
 
+    def publish_soon(self, path: Path, done: Callable[[], None]) -> None:
+        """Flush a complete output while others are made, then give it its name and call ``done``; ``finish`` waits.
+
+        Raises
+        ------
+        OutputError
+            When it, or one before it, cannot be flushed or renamed.
+        """
+        if str(path) == "-" or not self._parts[path].is_file():
+            self.publish(path)
+            done()
+            return
+        flush = _Flush(self._parts[path])
+        flush.start()
+        self._flushing.append((path, flush, done))
+        if len(self._flushing) > FLUSHES:
+            self._end_flush()
+
+    def finish(self) -> None:
+        """Wait for the outputs that are to be published soon.
+
+        Raises
+        ------
+        OutputError
+            When one cannot be flushed or renamed; call it again for the others.
+        """
+        while self._flushing:
+            self._end_flush()
+
+    def _end_flush(self) -> None:
+        path, flush, done = self._flushing.popleft()
+        flush.join()
+        try:
+            if flush.error is not None:
+                raise flush.error
+            _move(self._parts[path], path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        del self._parts[path]
+        self._folders.add(path.parent)
+        done()
+
     def discard(self, path: Path) -> None:
         """Remove what was written of an output."""
         part = self._parts.pop(path, None)
@@ -164,10 +215,28 @@ class Publisher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        while self._flushing:
+            with contextlib.suppress(OutputError):  # another error has been raised already
+                self._end_flush()
         for path in list(self._parts):
             self.discard(path)
         for folder in self._folders if sys.platform != "win32" else ():
             sync(folder)
+
+
+class _Flush(threading.Thread):
+    """Flushes a file in a thread; ``error`` is what went wrong."""
+
+    def __init__(self, part: Path) -> None:
+        super().__init__(name=FLUSHING)
+        self.part = part
+        self.error: OSError | None = None
+
+    def run(self) -> None:
+        try:
+            sync(self.part)
+        except OSError as error:
+            self.error = error
 
 
 def _move(part: Path, path: Path) -> None:
