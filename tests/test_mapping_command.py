@@ -111,7 +111,7 @@ def test_check_on_data_of_another_layout_ends_with_1(run, scan: Path) -> None:
 ONE_WAY = {
     "export only": (
         (
-            '  - {tree: "/{scan:NXentry}/*/position", field: position, each: record}\n'
+            '  - {tree: "/{scan:NXentry}/*/position", field: position, each: record, direction: export}\n'
             '  - {tree: "/{scan:NXentry}/data/{c}", field: "{c}", each: row}\n'
         ),
         ["it is for export only, and no other rule takes its fields back"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,11 +11,32 @@ from typing import Any
 
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile
+from nxconvert.mapping.source import Position, decoded, read, wrong
 from nxconvert.mapping.steps import Kind, NamePattern, Step, StepError, parse
 
 MAX_SIZE = 1 << 20
+"""Bytes that a mapping may have."""
 
-_Position = tuple[int, int]
+_EXAMPLES = {
+    "nxconvert": "nxconvert: 1",
+    "name": "name: NAME",
+    "record": "record: [scan]",
+    "rules": 'rules: [{tree: "PATH", field: NAME}]',
+    "tree": 'tree: "PATH"',
+    "names": "names: motor_mne",
+    "values": "values: motor_pos",
+    "field": 'field: "motor/{name}"',
+}
+"""How each key that must be there is written."""
+
+_MENDS = {
+    "list_type": "write a list: [a, b]",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "dict_type": "write keys and values: {a: b}",
+    "dataclass_type": 'write keys and values: {tree: "PATH", field: NAME}',
+}
+"""How to mend what pydantic finds, by the type of its error."""
 
 
 def shipped_names() -> list[str]:
@@ -52,12 +74,15 @@ def text_of(name: str) -> str:
         try:
             size = path.stat().st_size
             if size > MAX_SIZE:
-                raise MappingError(f"{name} has {size:,} bytes, a mapping at most {MAX_SIZE:,}")
-            return path.read_bytes().decode("utf-8-sig")
+                raise wrong(
+                    name,
+                    (1, 1),
+                    f"{name} has {size:,} bytes, a mapping at most {MAX_SIZE:,}",
+                    "name a mapping, not the data",
+                )
+            return decoded(path.read_bytes(), name)
         except FileNotFoundError:
             raise MappingError(f"there is no mapping file {name}") from None
-        except UnicodeDecodeError as error:
-            raise MappingError(f"{name}: byte {error.start} is not UTF-8", "save the mapping as UTF-8") from None
         except OSError as error:
             raise MappingError(f"{name} cannot be read: {error.strerror}") from None
     near = difflib.get_close_matches(name, shipped, 1)
@@ -82,7 +107,7 @@ def compile_text(text: str, where: str, *, checked: bool = False) -> Mapping:
     MappingError
         With file, line, column and a mend.
     """
-    data, positions = _yaml(text, where)
+    data, positions = read(text, where)
     if checked:
         pairs = [PairFile(**pair) for pair in data.get("pairs", ())]
         spec = MappingFile(**{**data, "rules": [RuleFile(**r) for r in data["rules"]], "pairs": pairs})
@@ -91,86 +116,7 @@ def compile_text(text: str, where: str, *, checked: bool = False) -> Mapping:
     return _compile(spec, positions, where)
 
 
-def _yaml(text: str, where: str) -> tuple[Any, dict[tuple[Any, ...], _Position]]:
-    import yaml
-
-    loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
-    positions: dict[tuple[Any, ...], _Position] = {}
-    try:
-        for event in yaml.parse(text, loader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _error(where, _at(event.start_mark), "aliases and anchors are not allowed", "write the value out")
-            tag = getattr(event, "tag", None)
-            if tag and not str(tag).startswith("tag:yaml.org,2002:"):
-                raise _error(where, _at(event.start_mark), f"the tag {tag} is not allowed", "remove it")
-        node = yaml.compose(text, loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise _error(where, _at(mark) if mark else (1, 1), str(problem), _mend(text, mark)) from None
-    if node is None:
-        raise _error(where, (1, 1), "the mapping is empty", "begin with 'nxconvert: 1'")
-    return _plain(node, (), positions, where), positions
-
-
-def _mend(text: str, mark: Any) -> str:
-    """Return how to mend what is no YAML: where a line begins it is the indentation, elsewhere most often a brace."""
-    lines = text.split("\n")
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return "indent with blanks, not with tabs"
-    amid = "{" in line and line[: mark.column].strip()
-    return 'quote names with braces: "{name}"' if amid else "check the indentation"
-
-
-def _at(mark: Any) -> _Position:
-    return (mark.line + 1, mark.column + 1)
-
-
-def _plain(node: Any, path: tuple[Any, ...], positions: dict[tuple[Any, ...], _Position], where: str) -> Any:
-    import yaml
-
-    positions[path] = _at(node.start_mark)
-    if isinstance(node, yaml.MappingNode):
-        out: dict[str, Any] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise _error(where, _at(key.start_mark), "a key must be a word", 'quote names with braces: "{name}"')
-            if key.value in out:
-                raise _error(where, _at(key.start_mark), f"the key {key.value!r} is there twice", "keep one of them")
-            positions[(*path, key.value, "#key")] = _at(key.start_mark)
-            out[key.value] = _plain(value, (*path, key.value), positions, where)
-        return out
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(v, (*path, i), positions, where) for i, v in enumerate(node.value)]
-    if node.tag == "tag:yaml.org,2002:str":
-        return node.value
-    return _scalar(node, where)
-
-
-def _scalar(node: Any, where: str) -> Any:
-    value = node.value
-    if node.tag.endswith(":bool"):
-        return value.lower() in ("true", "yes", "on")
-    if node.tag.endswith(":null"):
-        return None
-    try:
-        if node.tag.endswith(":int"):
-            return int(value.replace("_", ""), 0)
-        if node.tag.endswith(":float"):
-            return float(value.replace("_", ""))
-    except ValueError:
-        return value
-    if node.tag.endswith(":timestamp"):
-        return value
-    raise _error(where, _at(node.start_mark), f"the tag {node.tag} is not allowed", "remove it")
-
-
-def _error(where: str, position: _Position, message: str, tip: str = "") -> MappingError:
-    return MappingError(f"{where}:{position[0]}:{position[1]}: {message}", tip)
-
-
-def _validate(data: Any, positions: dict[tuple[Any, ...], _Position], where: str) -> MappingFile:
+def _validate(data: Any, positions: dict[tuple[Any, ...], Position], where: str) -> MappingFile:
     from pydantic import TypeAdapter, ValidationError
 
     _known_keys(data, positions, where)
@@ -178,20 +124,43 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], _Position], where: str
         return TypeAdapter(MappingFile).validate_python(data)
     except ValidationError as invalid:
         first = invalid.errors()[0]
-        path = tuple(first["loc"])
+        path = tuple(p for p in first["loc"] if not _internal(p))
         found = first["input"]
-        missing = first["type"] == "missing"
-        said = "must be there" if missing else f"{first['msg']}, found {_short(found)}"
+        key = str(path[-1]) if path else ""
+        if first["type"] == "missing":
+            said, tip = "must be there", f"add {_EXAMPLES.get(key, key + ': ...')}"
+        elif first["type"] == "dataclass_type":
+            said, tip = f"must have keys, found {_short(found)}", _MENDS["dataclass_type"]
+        else:
+            said, tip = f"{first['msg']}, found {_short(found)}", _tip(dict(first), path)
         message = f"{'.'.join(str(p) for p in path) or 'the mapping'}: {said}"
-        tip = 'quote names with braces: "{name}"' if isinstance(found, dict) and "string" in first["msg"] else ""
         while path and path not in positions:
             path = path[:-1]
-        raise _error(where, positions.get(path, (1, 1)), message, tip) from None
+        raise wrong(where, positions.get(path, (1, 1)), message, tip) from None
 
 
-def _known_keys(data: Any, positions: dict[tuple[Any, ...], _Position], where: str) -> None:
+def _internal(place: Any) -> bool:
+    """Tell whether a part of a place is pydantic's name of a type, not a key."""
+    return isinstance(place, str) and ("[" in place or place in ("str", "int", "float", "bool", "number"))
+
+
+def _tip(error: dict[str, Any], path: tuple[Any, ...]) -> str:
+    found = error["input"]
+    if error["type"] == "string_type":
+        braces = isinstance(found, dict) or (isinstance(found, list) and not found)
+        return 'quote names with braces: "{name}"' if braces else "put it in quotes"
+    if path == ("nxconvert",):
+        return "this nxconvert knows version 1 of the language"
+    if error["type"] == "literal_error":
+        known = re.findall(r"'(\w+)'", error["ctx"]["expected"])
+        near = difflib.get_close_matches(str(found), known, 1)
+        return f"did you mean {near[0]!r}?" if near else f"write {' or '.join(known)}"
+    return _MENDS.get(error["type"], "see the reference of mappings")
+
+
+def _known_keys(data: Any, positions: dict[tuple[Any, ...], Position], where: str) -> None:
     if not isinstance(data, dict):
-        raise _error(where, (1, 1), f"a mapping is a list of keys, found {_short(data)}", "begin with 'nxconvert: 1'")
+        raise wrong(where, (1, 1), f"a mapping is a list of keys, found {_short(data)}", "begin with 'nxconvert: 1'")
     rules = data.get("rules")
     places = [((), data, MappingFile)]
     if isinstance(rules, list):
@@ -204,22 +173,25 @@ def _known_keys(data: Any, positions: dict[tuple[Any, ...], _Position], where: s
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 tip = f"did you mean {near[0]!r}?" if near else f"keys here are {', '.join(known)}"
-                raise _error(where, positions[(*path, key, "#key")], f"there is no key {key!r}", tip)
+                raise wrong(where, positions[(*path, key, "#key")], f"there is no key {key!r}", tip)
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
     text = repr(value)
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], where: str) -> Mapping:
+def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> Mapping:
     def path(text: str, *at: Any) -> tuple[Step, ...]:
         try:
             return parse(text)
         except StepError as error:
             line, column = positions.get(at, (1, 1))
-            raise _error(where, (line, column + error.column), str(error), error.tip) from None
+            raise wrong(where, (line, column + error.column), str(error), error.tip) from None
 
+    _check_names(spec, positions, where)
     under = path(spec.under, "under")
     rules: list[Rule] = []
     for i, rule in enumerate(spec.rules):
@@ -234,6 +206,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
             raise MappingError(f"{here}: {error}", error.tip) from None
+        _check_rule(rule, steps, here)
         for attribute, link in rule.links.items():
             found = path(link, "rules", i, "links", attribute)
             if attribute not in ("signal", "axes") or len(found) != 1 or not found[0].role:
@@ -258,8 +231,47 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], whe
     _check_pairs(spec, positions, where)
     _check_ties(mapping)
     if mapping.key and not mapping.prefix:
-        raise _error(where, positions.get(("record",), (1, 1)), "no rule binds the whole key " + ", ".join(mapping.key))
+        raise wrong(
+            where,
+            positions.get(("record",), (1, 1)),
+            "no rule binds the whole key " + ", ".join(mapping.key),
+            f"write e.g. {{{mapping.key[0]}:NXentry}} in under, or in the paths of the rules",
+        )
     return mapping
+
+
+def _check_names(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> None:
+    if not re.fullmatch(r"[^\s/\\]+( [^\s/\\]+)*", spec.name):
+        raise wrong(where, positions[("name",)], f"{spec.name!r} is no name for a mapping", "write a word")
+    if not spec.rules:
+        raise wrong(where, positions[("rules",)], "there is no rule", f"add {_EXAMPLES['rules']}")
+    for i, capture in enumerate(spec.record):
+        position = positions[("record", i)]
+        if not re.fullmatch(r"[A-Za-z_]\w*", capture):
+            tip = "write the name of a capture, without braces"
+            raise wrong(where, position, f"record: {capture!r} is no name of a capture", tip)
+        if capture in spec.record[:i]:
+            raise wrong(where, position, f"record: {capture} is there twice", "keep one of them")
+
+
+def _check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
+    """Refuse what can never hold."""
+    if not steps:
+        raise MappingError(f"{here}: the path {rule.tree!r} has no steps", "write the path of a dataset")
+    if any(s.kind <= Kind.ANY for s in steps) and rule.direction != "export":
+        raise MappingError(
+            f"{here}: * and ** cannot be imported: they do not say where a field goes", "say direction: export"
+        )
+    if steps[-1].attribute and rule.each == "row":
+        raise MappingError(f"{here}: an attribute has no rows", "say each: record")
+    if rule.default and "signal" not in rule.links:
+        raise MappingError(
+            f"{here}: a default group needs the signal that it shows", 'add links: {signal: "{y@signal}"}'
+        )
+    if rule.links and not rule.default:
+        raise MappingError(
+            f"{here}: links means nothing without default: true", "add default: true, or leave links out"
+        )
 
 
 def _merged(under: tuple[Step, ...], steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -287,11 +299,11 @@ def _check_captures(rule: Rule, spec: MappingFile) -> None:
             )
 
 
-def _check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], _Position], where: str) -> None:
+def _check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> None:
     for i, pair in enumerate(spec.pairs):
         if "{name}" not in pair.field:
             message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
-            raise _error(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
+            raise wrong(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
 
 
 def _check_ties(mapping: Mapping) -> None:

@@ -96,11 +96,14 @@ def parse(text: str) -> tuple[Step, ...]:
     """
     steps: list[Step] = []
     start = 0
-    for part in _split(text):
+    parts = _split(text)
+    for number, part in enumerate(parts):
+        if not part and number > 0 and (number < len(parts) - 1 or number > 1):
+            raise StepError(f"{text!r} has an empty step", start, "write one slash between two steps")
         if part:
             steps.append(_step(part, start))
             if len(steps) > 1 and steps[-2].attribute:
-                raise StepError("nothing comes below an attribute", start)
+                raise StepError("nothing comes below an attribute", start, "an attribute is the last step")
         start += len(part) + 1
     return tuple(steps)
 
@@ -118,6 +121,8 @@ def _split(text: str) -> list[str]:
 
 
 def _step(part: str, column: int) -> Step:
+    if part in (".", ".."):
+        raise StepError(f"{part!r} is no step of a path", column, "a path only goes down; begin with / at the root")
     body = part
     tests: list[tuple[str, str]] = []
     while found := re.search(_TEST.pattern + "$", body):
@@ -125,6 +130,8 @@ def _step(part: str, column: int) -> Step:
         body = body[: found.start()]
     if body in ("*", "**"):
         return Step("", Kind.ANY if body == "*" else Kind.DEEP, tests=tuple(tests))
+    if re.search(r":\||\|\||[|:](\}|$)", body):
+        raise StepError(f"{part!r} has an empty class", column, "write name:NXa or name:NXa|NXb")
     attribute = body.startswith("@")
     if attribute:
         body = body[1:]
@@ -155,9 +162,12 @@ class NamePattern:
     def __init__(self, text: str) -> None:
         self.text = text
         self.parts = re.split(r"(\{[A-Za-z_]\w*(?:@\w+)?\})", text)
-        self.captures = tuple(p[1:-1].partition("@")[0] for p in self.parts if p.startswith("{"))
-        if "{" in "".join(p for p in self.parts if not (p.startswith("{") and p.endswith("}"))):
-            raise StepError(f"{text!r} is no field name", text.index("{"), "a capture is {name}")
+        self.captures = tuple(p[1:-1].partition("@")[0] for p in self.parts[1::2])
+        if re.search(r"[{}]", "".join(self.parts[::2])):
+            raise StepError(f"{text!r} is no field name", 0, "a capture is {name}")
+        twice = next((c for c in self.captures if self.captures.count(c) > 1), "")
+        if twice:
+            raise StepError(f"{text!r} has {{{twice}}} twice", text.index("{"), "write it once")
         last = len(self.captures)
         body, seen = "", 0
         for p in self.parts:

@@ -1,0 +1,468 @@
+"""Wrong mappings: each is one line that says where (file, line, column), what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nxconvert import mapping
+from nxconvert.errors import MappingError
+from nxconvert.mapping.load import compile_text
+
+HEAD = "nxconvert: 1\nname: mine\nrecord: [scan]\n"
+RULES = 'rules:\n  - {tree: "/{scan:NXentry}/data/{c}", field: "{c}"}\n'
+
+
+def rule(text: str) -> str:
+    return f"{HEAD}rules:\n  - {text}\n"
+
+
+WRONG = {
+    # the text itself
+    "empty": ("", "1:1", "the mapping is empty", "begin with 'nxconvert: 1'"),
+    "only a comment": ("# nothing here\n", "1:1", "the mapping is empty", "begin with 'nxconvert: 1'"),
+    "binary": ("\x89HDF\r\n\x1a\n\x00\x00", "2:1", "the character '\\x1a' is not allowed", "a mapping is plain text"),
+    "a NUL amid": (
+        HEAD + "title: a\x00b\n" + RULES,
+        "4:9",
+        "the character '\\x00' is not allowed",
+        "a mapping is plain text",
+    ),
+    "a list": ("- 1\n- 2\n", "1:1", "a mapping is a list of keys, found [1, 2]", "begin with 'nxconvert: 1'"),
+    "a word": ("bliss\n", "1:1", "a mapping is a list of keys, found 'bliss'", "begin with 'nxconvert: 1'"),
+    "two documents": (
+        HEAD + RULES + "---\n" + HEAD,
+        "6:1",
+        "a second document begins",
+        "one mapping a file: remove what comes after",
+    ),
+    "alias bomb": (
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+        "1:4",
+        "aliases and anchors are not allowed",
+        "write the value out",
+    ),
+    "an alias": (HEAD + "title: *t\n" + RULES, "4:8", "aliases and anchors are not allowed", "write the value out"),
+    "merge key": (
+        HEAD + "<<: {title: x}\n" + RULES,
+        "4:1",
+        "there is no key '<<'",
+        "keys here are nxconvert, name, record,",
+    ),
+    "python tag": (
+        HEAD + "title: !!python/object/apply:os.system [ls]\n" + RULES,
+        "4:8",
+        "the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed",
+        "remove it",
+    ),
+    "python name tag": (
+        HEAD + "title: !!python/name:os.system\n" + RULES,
+        "4:8",
+        "the tag tag:yaml.org,2002:python/name:os.system is not allowed",
+        "remove it",
+    ),
+    "local tag": (HEAD + "title: !secret x\n" + RULES, "4:8", "the tag !secret is not allowed", "remove it"),
+    "binary tag": (
+        HEAD + "title: !!binary aGVsbG8=\n" + RULES,
+        "4:8",
+        "the tag tag:yaml.org,2002:binary is not allowed",
+        "remove it",
+    ),
+    "too deep": (
+        HEAD + "title: " + "[" * 40 + "]" * 40 + "\n",
+        "4:23",
+        "more than 16 levels lie in each other",
+        "a mapping has five at most; check the",
+    ),
+    "duplicate key": (HEAD + "name: other\n" + RULES, "4:1", "the key 'name' is there twice", "keep one of them"),
+    "duplicate key in a rule": (
+        rule('{tree: "/{scan}/{c}", field: "{c}", tree: "/{scan}/x"}'),
+        "5:41",
+        "the key 'tree' is there twice",
+        "keep one of them",
+    ),
+    "tab indentation": (
+        HEAD + 'rules:\n\t- {tree: "/{scan}/{c}", field: "{c}"}\n',
+        "5:1",
+        "",
+        "indent with blanks, not with tabs",
+    ),
+    "wrong indentation": (HEAD + RULES + '   field: "{b}"\n', "6:4", "", "check the indentation"),
+    "open bracket": (
+        HEAD + "rules: [\n",
+        "5:1",
+        "a value is missing, or a bracket is not closed",
+        "close it, check the indentation",
+    ),
+    "open quote": (
+        HEAD + 'rules:\n  - {tree: "/{scan}/a, field: a}\n',
+        "5:12",
+        "a quote is not closed",
+        "close it on the same line",
+    ),
+    "a key that is a list": (
+        HEAD + "[a, b]: c\n" + RULES,
+        "4:1",
+        "a key must be a word",
+        'quote names with braces: "{name}"',
+    ),
+    "colon without blank": (
+        HEAD + "title:x\n" + RULES,
+        "5:1",
+        "expected ':'",
+        "write a blank after each colon, and check",
+    ),
+    # keys and types
+    "typo in a key": (HEAD + "unter: x\n" + RULES, "4:1", "there is no key 'unter'", "did you mean 'under'?"),
+    "a key nobody knows": (
+        HEAD + "zzz: x\n" + RULES,
+        "4:1",
+        "there is no key 'zzz'",
+        "keys here are nxconvert, name, record,",
+    ),
+    "typo in a rule": (
+        rule('{tree: "/{scan}/{c}", feild: "{c}"}'),
+        "5:27",
+        "there is no key 'feild'",
+        "did you mean 'field'?",
+    ),
+    "typo in a pair": (
+        HEAD + 'pairs:\n  - {name: a, values: b, field: "{name}"}\n' + RULES,
+        "5:6",
+        "there is no key 'name'",
+        "did you mean 'names'?",
+    ),
+    "missing name": ("nxconvert: 1\nrecord: [scan]\n" + RULES, "1:1", "name: must be there", "add name: NAME"),
+    "missing version": ("name: mine\nrecord: [scan]\n" + RULES, "1:1", "nxconvert: must be there", "add nxconvert: 1"),
+    "missing record": ("nxconvert: 1\nname: mine\n" + RULES, "1:1", "record: must be there", "add record: [scan]"),
+    "missing rules": (HEAD, "1:1", "rules: must be there", 'add rules: [{tree: "PATH", field: NAME}]'),
+    "missing tree": (rule('{field: "{c}"}'), "5:5", "rules.0.tree: must be there", 'add tree: "PATH"'),
+    "unknown version": (
+        "nxconvert: 7\nname: mine\nrecord: [scan]\n" + RULES,
+        "1:12",
+        "nxconvert: Input should be 1, found 7",
+        "this nxconvert knows version 1 of the",
+    ),
+    "version in words": (
+        "nxconvert: one\nname: mine\nrecord: [scan]\n" + RULES,
+        "1:12",
+        "nxconvert: Input should be 1, found 'one'",
+        "this nxconvert knows version 1 of the",
+    ),
+    "rules are empty": (
+        HEAD + "rules:\n",
+        "4:7",
+        "rules: Input should be a valid list, found nothing",
+        "write a list: [a, b]",
+    ),
+    "no rules at all": (HEAD + "rules: []\n", "4:8", "there is no rule", 'add rules: [{tree: "PATH", field: NAME}]'),
+    "rules are a mapping": (
+        HEAD + 'rules: {tree: "/{scan}/{c}", field: "{c}"}\n',
+        "4:8",
+        "rules: Input should be a valid list, found {'tree': '/{scan}/{c}', 'field': '{c}'}",
+        "write a list: [a, b]",
+    ),
+    "a rule is a word": (
+        rule("title"),
+        "5:5",
+        "rules.0: must have keys, found 'title'",
+        'write keys and values: {tree: "PATH",',
+    ),
+    "when is a word": (
+        HEAD + 'when: "/{scan:NXentry}/data"\n' + RULES,
+        "4:7",
+        "when: Input should be a valid list, found '/{scan:NXentry}/data'",
+        "write a list: [a, b]",
+    ),
+    "record is a word": (
+        "nxconvert: 1\nname: mine\nrecord: scan\n" + RULES,
+        "3:9",
+        "record: Input should be a valid list, found 'scan'",
+        "write a list: [a, b]",
+    ),
+    "name is a number": (
+        "nxconvert: 1\nname: 12\nrecord: [scan]\n" + RULES,
+        "2:7",
+        "name: Input should be a valid string, found 12",
+        "put it in quotes",
+    ),
+    "name is a path": (
+        "nxconvert: 1\nname: ../mine\nrecord: [scan]\n" + RULES,
+        "2:7",
+        "'../mine' is no name for a mapping",
+        "write a word",
+    ),
+    "record with braces": (
+        'nxconvert: 1\nname: mine\nrecord: ["{scan}"]\n' + RULES,
+        "3:10",
+        "record: '{scan}' is no name of a capture",
+        "write the name of a capture, without braces",
+    ),
+    "record twice": (
+        "nxconvert: 1\nname: mine\nrecord: [scan, scan]\n" + RULES,
+        "3:16",
+        "record: scan is there twice",
+        "keep one of them",
+    ),
+    "field is a number": (
+        rule('{tree: "/{scan}/a", field: 3}'),
+        "5:32",
+        "rules.0.field: Input should be a valid string, found 3",
+        "put it in quotes",
+    ),
+    "required is a word": (
+        rule('{tree: "/{scan}/{c}", field: "{c}", required: perhaps}'),
+        "5:51",
+        "rules.0.required: Input should be a valid boolean, unable to interpret input, found 'perhaps'",
+        "write true or false",
+    ),
+    "unknown each": (
+        rule('{tree: "/{scan}/{c}", field: "{c}", each: rows}'),
+        "5:47",
+        "rules.0.each: Input should be 'row', 'record' or 'auto', found 'rows'",
+        "did you mean 'row'?",
+    ),
+    "wrong direction": (
+        rule('{tree: "/{scan}/{c}", field: "{c}", direction: exprot}'),
+        "5:52",
+        "rules.0.direction: Input should be 'both', 'export' or 'import', found 'exprot'",
+        "did you mean 'export'?",
+    ),
+    "series is a list": (
+        HEAD + "series: [dark]\n" + RULES,
+        "4:9",
+        "series: Input should be a valid dictionary, found ['dark']",
+        "write keys and values: {a: b}",
+    ),
+    "a pattern that is no list": (
+        HEAD + 'series: {dark: "dark*"}\n' + RULES,
+        "4:16",
+        "series.dark: Input should be a valid list, found 'dark*'",
+        "write a list: [a, b]",
+    ),
+    # paths
+    "unquoted brace": (
+        rule("{tree: {scan}, field: a}"),
+        "5:12",
+        "rules.0.tree: Input should be a valid string, found {'scan': None}",
+        'quote names with braces: "{name}"',
+    ),
+    "unquoted path": (rule("{tree: {scan}/a, field: a}"), "5:18", "", 'quote names with braces: "{name}"'),
+    "unquoted field": (
+        rule('{tree: "/{scan}/{c}", field: {c}}'),
+        "5:34",
+        "rules.0.field: Input should be a valid string, found {'c': None}",
+        'quote names with braces: "{name}"',
+    ),
+    "path escape": (
+        rule('{tree: "/{scan}/../../other", field: a}'),
+        "5:20",
+        "'..' is no step of a path",
+        "a path only goes down; begin with / at the",
+    ),
+    "a dot": (
+        rule('{tree: "/{scan}/./a", field: a}'),
+        "5:20",
+        "'.' is no step of a path",
+        "a path only goes down; begin with / at the",
+    ),
+    "an empty step": (
+        rule('{tree: "/{scan}//a", field: a}'),
+        "5:20",
+        "'/{scan}//a' has an empty step",
+        "write one slash between two steps",
+    ),
+    "path of nothing": (rule('{tree: "", field: a}'), "5:5", "the path '' has no steps", "write the path of a dataset"),
+    "root": (rule('{tree: "/", field: a}'), "5:5", "the path '/' has no steps", "write the path of a dataset"),
+    "broken capture": (
+        rule('{tree: "/{scan}/{x y}", field: a}'),
+        "5:20",
+        "'{x y}' is no capture",
+        "a capture is {name}, {name:NXclass},",
+    ),
+    "open capture": (
+        rule('{tree: "/{scan}/{x", field: a}'),
+        "5:20",
+        "'{x' is no capture",
+        "a capture is {name}, {name:NXclass},",
+    ),
+    "unknown role": (
+        rule('{tree: "/{scan}/{x@axis}", field: "{x}"}'),
+        "5:23",
+        "'axis' is no role",
+        "roles are axes, signal, errors,",
+    ),
+    "empty class": (
+        rule('{tree: "/{scan}/data:/a", field: a}'),
+        "5:20",
+        "'data:' has an empty class",
+        "write name:NXa or name:NXa|NXb",
+    ),
+    "a class too many": (
+        rule('{tree: "/{scan}/data:NXdata|/a", field: a}'),
+        "5:20",
+        "'data:NXdata|' has an empty class",
+        "write name:NXa or name:NXa|NXb",
+    ),
+    "open test": (
+        rule('{tree: "/{scan}/a[units=mm", field: a}'),
+        "5:20",
+        "'a[units=mm' is no step of a path",
+        "write name, name:NXclass or {capture}",
+    ),
+    "below an attribute": (
+        rule('{tree: "/{scan}/@a/b", field: a}'),
+        "5:23",
+        "nothing comes below an attribute",
+        "an attribute is the last step",
+    ),
+    "rows of an attribute": (
+        rule('{tree: "/{scan}/@a", field: a, each: row}'),
+        "5:5",
+        "an attribute has no rows",
+        "say each: record",
+    ),
+    "wrong path in when": (
+        HEAD + 'when: ["/{scan}/{"]\n' + RULES,
+        "4:16",
+        "'{' is no capture",
+        "a capture is {name}, {name:NXclass},",
+    ),
+    "wrong under": (
+        HEAD + 'under: "/{scan:}"\n' + RULES,
+        "4:9",
+        "'{scan:}' has an empty class",
+        "write name:NXa or name:NXa|NXb",
+    ),
+    "wrong complete": (
+        HEAD + 'complete: "../end"\n' + RULES,
+        "4:11",
+        "'..' is no step of a path",
+        "a path only goes down; begin with / at the",
+    ),
+    # captures
+    "capture in the field only": (
+        rule('{tree: "/{scan}/a", field: "{c}"}'),
+        "5:5",
+        "{c} is in the field's name but not in its path",
+        "captures are scan",
+    ),
+    "capture in the path only": (
+        rule('{tree: "/{scan}/{device}/{c}", field: "{c}"}'),
+        "5:5",
+        "{device} is in the path but in neither the field's name nor the key",
+        "name it in the field, give it a default",
+    ),
+    "capture twice in a name": (
+        rule('{tree: "/{scan}/{c}", field: "{c}/{c}"}'),
+        "5:5",
+        "'{c}/{c}' has {c} twice",
+        "write it once",
+    ),
+    "no field": (rule('{tree: "/{scan}/a"}'), "5:5", "the rule for /{scan}/a has no field", "add field: NAME"),
+    "braces in a field": (
+        rule('{tree: "/{scan}/{c}", field: "{c d}"}'),
+        "5:5",
+        "'{c d}' is no field name",
+        "a capture is {name}",
+    ),
+    "key not bound": (
+        rule('{tree: "/a/{c}", field: "{c}"}'),
+        "3:9",
+        "no rule binds the whole key scan",
+        "write e.g. {scan:NXentry} in under, or in",
+    ),
+    "tie": (
+        HEAD + 'rules:\n  - {tree: "/{scan}/{a}", field: "{a}"}\n  - {tree: "/{scan}/{b}", field: "x{b}"}\n',
+        "6:5",
+        "this rule matches the same as the one at m.yaml:5:5",
+        "make one of them more literal",
+    ),
+    "any child, both ways": (
+        rule('{tree: "/{scan}/*/a", field: a}'),
+        "5:5",
+        "* and ** cannot be imported: they do not say where a field goes",
+        "say direction: export",
+    ),
+    "any depth, on import": (
+        rule('{tree: "/{scan}/**", field: a, direction: import}'),
+        "5:5",
+        "* and ** cannot be imported: they do not say where a field goes",
+        "say direction: export",
+    ),
+    "default without links": (
+        rule('{tree: "/{scan}/plot:NXdata", default: true, direction: import}'),
+        "5:5",
+        "a default group needs the signal that it shows",
+        'add links: {signal: "{y@signal}"}',
+    ),
+    "links without default": (
+        rule('{tree: "/{scan}/{c}", field: "{c}", links: {signal: "{y@signal}"}}'),
+        "5:5",
+        "links means nothing without default: true",
+        "add default: true, or leave links out",
+    ),
+    "links that name no role": (
+        rule('{tree: "/{scan}/p:NXdata", default: true, links: {signal: y}}'),
+        "5:5",
+        "links: signal: 'y' names no role",
+        'write links: {signal: "{y@signal}", axes:',
+    ),
+    "pairs of one name": (
+        HEAD + "pairs:\n  - {names: a, values: b, field: motor}\n" + RULES,
+        "5:5",
+        "pairs: 'motor' would give all of a one name",
+        'write e.g. field: "motor/{name}"',
+    ),
+}
+"""What is wrong: the text, line and column, words of the message, words of the tip."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_it_says_where_and_what_and_how_to_mend_it(name: str) -> None:
+    text, position, words, tip = WRONG[name]
+    with pytest.raises(MappingError) as caught:
+        compile_text(text, "m.yaml")
+    message = caught.value.message
+    assert message.startswith(f"m.yaml:{position}: "), message
+    assert words in message
+    assert tip in caught.value.tip
+    assert caught.value.tip
+    assert "\n" not in message + caught.value.tip
+
+
+def test_what_they_are_made_of_is_right() -> None:
+    """Else every one of them would be wrong for that reason."""
+    assert compile_text(HEAD + RULES, "m.yaml").name == "mine"
+    assert compile_text(rule('{tree: "/{scan}/{c}", field: "{c}"}'), "m.yaml").rules
+
+
+FILES = {
+    "binary": (b"\x89HDF\r\n\x1a\n", "1:1: byte 0 (0x89) is not UTF-8", "UTF-8"),
+    "latin-1": (HEAD.encode() + "title: Grün\n".encode("latin-1"), "4:10: byte 48 (0xfc) is not UTF-8", "UTF-8"),
+    "too large": (b"#" * (2 << 20), "1:1: m.yaml has 2,097,152 bytes, a mapping at most 1,048,576", "the data"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_no_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, message, tip = FILES[name]
+    (tmp_path / "m.yaml").write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    mapping.load.cache_clear()
+    with pytest.raises(MappingError) as caught:
+        mapping.load("m.yaml")
+    assert caught.value.message == f"m.yaml:{message}"
+    assert tip in caught.value.tip
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_line_ends_and_a_mark_of_windows_are_taken(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_bytes(start + (HEAD + RULES).replace("\n", "\r\n").encode())
+    assert mapping.load(str(tmp_path / "m.yaml")).name == "mine"
+
+
+def test_a_folder_is_no_mapping(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match="cannot be read"):
+        mapping.load(str(tmp_path))
