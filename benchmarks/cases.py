@@ -32,7 +32,7 @@ class Case:
     name
         What it is called on the command line.
     ours, peer
-        The commands. Outputs are relative to the folder that they run in.
+        The commands; no peer where memory alone counts. Outputs are relative to the folder that they run in.
     outputs
         What they write; removed before each run.
     goal
@@ -116,6 +116,8 @@ def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"tiff-stack-{compression}", lambda c=compression, g=stack: _to_tiff(setting, c, "stack", g)
     for compression, goal in (("gzip", 10), ("bitshuffle-lz4", 2.3)):
         yield f"hdf5-from-tiff-{compression}", lambda c=compression, g=goal: _from_tiff(setting, c, g)
+    for target in ("hdf5", "hdf5-gzip", "stack", "sequence"):
+        yield f"sparse-{target}", lambda t=target: _sparse(setting, t)
     for series, compression, goal in PACKED:
         yield f"pack-{series}-{compression}", lambda s=series, c=compression, g=goal: _pack(setting, s, c, g)
     for compression, goal in (("bitshuffle-lz4", 2.2), ("gzip", 3), ("none", 2)):
@@ -178,6 +180,21 @@ def _from_tiff(setting: Setting, compression: str, goal: float) -> Case:
         [*setting.script("tiff_to_hdf5"), source, "out.h5", compression],
         [setting.work / "out.h5"],
         goal,
+    )
+
+
+def _sparse(setting: Setting, target: str) -> Case:
+    """Convert a file that declares 20 GB and holds a few MB; nobody else is asked to, what counts is the memory."""
+    source = setting.input("sparse.h5")
+    command = {
+        "hdf5": [source, "out.h5"],
+        "hdf5-gzip": [source, "out.h5", "--compression", "gzip"],
+        "stack": [f"{source}::/entry/frames", "frames.tif"],
+        "sequence": [f"{source}::/entry/frames", "frames", "--to", "tiff", "--profile", "sequence"],
+    }[target]
+    limit = 256 + 200  # --memory, when nothing is said, and what the rule adds
+    return Case(
+        f"sparse-{target}", [ours("nxconvert"), "convert", *command], [], [setting.work / command[1]], 0, "wall", limit
     )
 
 

@@ -41,6 +41,16 @@ def stack(compression: str) -> Callable[[Path], None]:
     return make
 
 
+def sparse(path: Path) -> None:
+    """Make a file of 20 GB, nearly nothing of which is stored: frames a chunk each, and in blocks across frames."""
+    options = {"shape": (2500, EDGE, EDGE), "dtype": "<u2", "compression": "gzip", "shuffle": True}
+    with h5py.File(path, "w") as file:
+        for name, chunks in (("frames", (1, EDGE, EDGE)), ("blocks", (16, 256, 256))):
+            made = file.create_dataset(f"entry/{name}", chunks=chunks, **options)
+            made[7] = frame(7)
+            made[2400, :100, :100] = 5
+
+
 def tiff_stack(path: Path) -> None:
     """Make a TIFF stack of frames, as tifffile writes it."""
     import tifffile
@@ -190,6 +200,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "frames-gzip.h5": stack("gzip"),
     "frames-bitshuffle-lz4.h5": stack("bitshuffle-lz4"),
     "frames.tif": tiff_stack,
+    "sparse.h5": sparse,
     "bliss.h5": bliss,
     "scan.h5": scan,
     "table.h5": table,

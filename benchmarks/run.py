@@ -80,9 +80,13 @@ def _compare(case: Case, work: Path, runs: int) -> bool:
     costs: dict[str, list[measure.Cost]] = {"ours": [], "peer": []}
     for number in range(runs + 1):
         for who, command in (("ours", case.ours), ("peer", case.peer)):
+            if not command:
+                continue
             cost = measure.run(command, work, case.outputs)
             if number:
                 costs[who].append(cost)
+    if not case.peer:
+        return _alone(case, costs["ours"])
     ours, peer = ([getattr(c, case.measure) for c in costs[who]] for who in ("ours", "peer"))
     ratio = statistics.median(peer) / statistics.median(ours)
     ratios = [b / a for a, b in zip(ours, peer, strict=True)]
@@ -92,6 +96,18 @@ def _compare(case: Case, work: Path, runs: int) -> bool:
         f"{case.name:<32} {_seconds(ours):>16} {_seconds(peer):>16} "
         f"{f'{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})':>22} {case.goal:>6.2f} "
         f"{f'{memory[0]:.0f}/{memory[1]:.0f}':>11}{'' if reached else '  MISSED'}",
+        flush=True,
+    )
+    return reached
+
+
+def _alone(case: Case, costs: list[measure.Cost]) -> bool:
+    """Print the line of a command without a peer, and tell whether it kept to its memory."""
+    rss = max(cost.rss for cost in costs)
+    reached = rss <= case.limit
+    print(
+        f"{case.name:<32} {_seconds([c.wall for c in costs]):>16} {'':>16} {f'at most {case.limit} MiB':>29} {rss:>11.0f}"
+        f"{'' if reached else '  MISSED'}",
         flush=True,
     )
     return reached
