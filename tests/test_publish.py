@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from nxconvert.conversion import Plan, convert
+from nxconvert.engine import publish
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.formats import csv
 from nxconvert.location import safe_name
@@ -95,3 +96,37 @@ def test_a_name_stays_within_its_folder(testdata: Path, tmp_path: Path) -> None:
         del g["a b../profile"]
     convert([str(tmp_path / "b.h5")], str(tmp_path / "out") + "/", Plan(to_format="csv", name="../../{entry}{ext}"))
     assert [p.name for p in (tmp_path / "out").iterdir()] == [".._.._a b.._map.csv"]
+
+
+def test_an_output_that_cannot_be_flushed_fails_by_itself(
+    testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = publish.sync
+
+    def sync(path: Path) -> None:
+        if "_2.1" in path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        usual(path)
+
+    monkeypatch.setattr(publish, "sync", sync)
+    report = convert([str(testdata / "scan.h5")], f"{tmp_path}/out/", Plan(to_format="csv"))
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == sorted(Path(p).name for p in report.outputs)
+    assert names
+    assert not [name for name in names if "2.1" in name or name.endswith(".part")]
+    assert len(report.failed) == 1
+    assert "scan_2.1.csv cannot be written" in str(report.failed[0][1])
+
+
+def test_more_outputs_than_are_flushed_at_once_are_all_there(tmp_path: Path) -> None:
+    done: list[str] = []
+    with publish.Publisher() as publisher:
+        for i in range(publish.FLUSHES * 2 + 1):
+            path = tmp_path / f"{i}.txt"
+            publisher.reserve(path, "test")
+            publisher.part(path).write_text(str(i))
+            publisher.publish_soon(path, lambda path=path: done.append(path.name))
+        publisher.finish()
+        assert done == [f"{i}.txt" for i in range(publish.FLUSHES * 2 + 1)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(done)
+    assert all((tmp_path / name).read_text() == name.removesuffix(".txt") for name in done)
