@@ -263,6 +263,8 @@ def disassemble(
             if target.moves and (chunk := moved(content, piece, values, target)) is not None:
                 streams[chunk] = content.view(piece.offset, piece.size)
                 good.append((piece, ["chunk", number, chunk]))
+            elif seen(piece, found, values):
+                good.append((piece, ["piece", number, None, RAW, []]))
             elif (again := reproducible(content, piece, values)) is not None:
                 good.append((again, ["piece", number, again.box, again.encoder, list(again.parameters)]))
         if not target.there:
@@ -294,10 +296,14 @@ def moved(content: Content, piece: Piece, values: Raw, target: Target) -> int | 
     return int(np.ravel_multi_index([a // c for (a, _), c in zip(box, chunk, strict=True)], counts))
 
 
+def seen(piece: Piece, found: Dissection, values: Raw) -> bool:
+    """Tell whether a frame's pixels are the bytes of a piece themselves, so that nothing needs to be compared."""
+    whole = piece.encoder == RAW and piece.box is None and piece.size == values.nbytes
+    return whole and found.frames[piece.frame].read is None
+
+
 def reproducible(content: Content, piece: Piece, values: Raw) -> Piece | None:
     """Return a piece with the parameters by which its bytes are made again, or None when none are known."""
-    if piece.encoder == RAW:
-        return piece
     if piece.encoder == STORED or not encoder(piece.encoder).lasting:
         return None
     part = values if piece.box is None else values[tuple(slice(a, b) for a, b in piece.box)]
