@@ -258,15 +258,8 @@ def disassemble(
         if target is None:
             taken.kept = True  # it has no row: nothing could be made of it
             continue
-        streams: dict[int, memoryview] = {}
-        for piece in pieces.get(number, ()):
-            if target.moves and (chunk := moved(content, piece, values, target)) is not None:
-                streams[chunk] = content.view(piece.offset, piece.size)
-                good.append((piece, ["chunk", number, chunk]))
-            elif seen(piece, found, values):
-                good.append((piece, ["piece", number, None, RAW, []]))
-            elif (again := reproducible(content, piece, values)) is not None:
-                good.append((again, ["piece", number, again.box, again.encoder, list(again.parameters)]))
+        mine, streams = _made_again(content, found, pieces.get(number, ()), values, target)
+        good += mine
         if not target.there:
             chunks = encoded(values, target, room, streams)
             if put is None:
@@ -275,6 +268,23 @@ def disassemble(
                 put(chunks)
     good.sort(key=lambda made: made[0].offset)
     return good
+
+
+def _made_again(
+    content: Content, found: Dissection, pieces: Sequence[Piece], values: Raw, target: Target
+) -> tuple[list[tuple[Piece, Part]], dict[int, memoryview]]:
+    """Return those pieces of a frame that can be made of what is stored, and those that are stored as they are."""
+    good: list[tuple[Piece, Part]] = []
+    streams: dict[int, memoryview] = {}
+    for piece in pieces:
+        if target.moves and (chunk := moved(content, piece, values, target)) is not None:
+            streams[chunk] = content.view(piece.offset, piece.size)
+            good.append((piece, ["chunk", piece.frame, chunk]))
+        elif seen(piece, found, values):
+            good.append((piece, ["piece", piece.frame, None, RAW, []]))
+        elif (again := reproducible(content, piece, values)) is not None:
+            good.append((again, ["piece", piece.frame, again.box, again.encoder, list(again.parameters)]))
+    return good, streams
 
 
 def moved(content: Content, piece: Piece, values: Raw, target: Target) -> int | None:
