@@ -41,6 +41,9 @@ OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbe
 _STEP = 4 << 20
 """Bytes of a column that are read at once."""
 
+_MOST_RESERVED = 256 << 20
+"""Bytes of the disk that are kept free for all that is no frame."""
+
 LONGEST_INFO = 1 << 20
 """Bytes of a file beside a series that is read for what it says."""
 
@@ -65,6 +68,7 @@ class Columns:
         sizes = [len(r) * sum(c.itemsize for c in known.values()) for r, known in zip(records, cells, strict=True)]
         if sum(sizes) > budget:
             self._file = tempfile.TemporaryFile(prefix=".nxconvert-", dir=folder, buffering=0)  # noqa: SIM115 - closed by close
+        self.nbytes = sum(sizes)
         self._columns: list[dict[str, _Column]] = []
         at = 0
         for r, known in zip(records, cells, strict=True):
@@ -184,6 +188,7 @@ def describe(
     report: Report,
 ) -> None:
     """Write all but the frames into a file whose frames are there, by a mapping."""
+    _reserve(path, columns.nbytes + _about(catalogue))
     attrs = _headers(path, catalogue, columns, mapping, plan, report)
     with h5py.File(path, "r+", libver=("v110", "v110"), track_order=True) as file:
         main = next((r.entry for r in catalogue.records if r.entry == "entry"), None)
@@ -199,6 +204,30 @@ def describe(
             )
             made.attrs["of"] = place
         seal.make_room(file)
+
+
+def _about(catalogue: Catalogue) -> int:
+    """Return about how many bytes are not frames and columns: some for each file, frame and key."""
+    names = sum(len(file.name) for file in catalogue.files)
+    keys = sum(len(record.keys.known) for record in catalogue.records)
+    return 2 * names + 200 * len(catalogue.files) + 64 * len(catalogue.row_of) + (keys << 13) + (2 << 20)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Have the disk keep room behind a file, since HDF5 does not survive a disk that is full when it flushes.
+
+    What is not needed of it is given back when the file is closed.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(handle, os.fstat(handle).st_size, min(size, _MOST_RESERVED))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
+    finally:
+        os.close(handle)
 
 
 def _headers(

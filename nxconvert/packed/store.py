@@ -23,6 +23,7 @@ from h5py import h5d, h5f, h5p, h5s, h5t, h5z
 
 from nxconvert.engine.codecs import Codec, Filters, codec
 from nxconvert.errors import OutputError
+from nxconvert.formats.hdf5.copy import unwritten
 from nxconvert.formats.hdf5.layout import add_filter, asked
 
 STREAM_CHUNK = 1 << 20
@@ -98,7 +99,8 @@ class Store:
             self.id = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=fcpl, fapl=fapl)
             self.raw = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise OutputError(f"{path} cannot be created: {error}") from None
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise OutputError(f"{path} cannot be created: {why}") from None
         self.file = h5py.File(self.id)
         self.datasets: dict[str, Chunked] = {}
 
@@ -164,7 +166,7 @@ class Store:
             dataset.id.write_direct_chunk(dataset.offset(number), stored)
             return int(self.id.get_filesize()) - len(stored)
         except (OSError, RuntimeError) as error:
-            raise OutputError(f"{self.path} cannot be written: {error}", "is the disk full?") from None
+            raise unwritten(error, self.path) from None
 
     def place(self, name: str, number: int) -> int:
         """Look up where a chunk lies; slow."""
@@ -184,7 +186,7 @@ class Store:
             dataset.id.flush()
             stored = dataset.id.read_direct_chunk(offset)[1]
         except (OSError, RuntimeError) as error:
-            raise OutputError(f"{self.path} cannot be written: {error}", "is the disk full?") from None
+            raise unwritten(error, self.path) from None
         dataset.digests[number] = digest = xxhash.xxh3_64_intdigest(stored)
         return digest, self.place(name, number), len(stored)
 
@@ -215,7 +217,7 @@ class Store:
             if self.id.valid:
                 self.file.close()
         except (OSError, RuntimeError) as error:
-            raise OutputError(f"{self.path} cannot be written: {error}", "is the disk full?") from None
+            raise unwritten(error, self.path) from None
         finally:
             if self.raw >= 0:
                 os.close(self.raw)

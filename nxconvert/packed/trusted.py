@@ -28,21 +28,43 @@ def dataset(file: h5py.File, path: str) -> h5py.Dataset:
     ValueError
         When it is not there, lies elsewhere, or holds no plain numbers.
     """
-    parts = [part for part in str(path).split("/") if part]
-    node: Any = file
-    for i, part in enumerate(parts):
-        where = "/" + "/".join(parts[: i + 1])
-        there = isinstance(node, h5py.Group) and part in node
-        if not there or not isinstance(node.get(part, getlink=True), h5py.HardLink):
-            raise ValueError(f"{where} is not in the file itself")
-        node = node[part]
-    if not parts or not isinstance(node, h5py.Dataset):
-        raise ValueError(f"{path} is no dataset")
+    node = _node(file, path)
+    if not isinstance(node, h5py.Dataset):
+        raise ValueError(f"{path} is no dataset")  # noqa: TRY004 - the file is wrong, not an argument
     plist = node.id.get_create_plist()
     if plist.get_layout() != h5d.CHUNKED or plist.get_external_count() or node.shape is None:
         raise ValueError(f"{path} is not stored in chunks")
     if node.dtype.kind not in "biufc" or node.dtype.shape:
         raise ValueError(f"{path} holds no numbers")
+    return node
+
+
+def group(file: h5py.File, path: str) -> h5py.Group:
+    """Return a group that is in the file itself; ``ValueError`` when it is not."""
+    node = _node(file, path)
+    if not isinstance(node, h5py.Group):
+        raise ValueError(f"{path} is no group")  # noqa: TRY004 - as above
+    return node
+
+
+def place(file: h5py.File, path: str, size: int) -> int:
+    """Return the byte of the file at which a dataset of so many bytes lies; ``ValueError`` when it lies elsewhere."""
+    node = _node(file, path)
+    at = node.id.get_offset() if isinstance(node, h5py.Dataset) and node.shape == (size,) else None
+    if at is None or node.dtype != np.uint8 or node.id.get_create_plist().get_external_count():
+        raise ValueError(f"{path} is not {size} bytes of the file itself")
+    return int(at)
+
+
+def _node(file: h5py.File, path: str) -> Any:
+    """Follow a path through hard links only."""
+    parts = [part for part in str(path).split("/") if part]
+    node: Any = file
+    for i, part in enumerate(parts):
+        there = isinstance(node, h5py.Group) and part in node
+        if not there or not isinstance(node.get(part, getlink=True), h5py.HardLink):
+            raise ValueError(f"/{'/'.join(parts[: i + 1])} is not in the file itself")
+        node = node[part]
     return node
 
 

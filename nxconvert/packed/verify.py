@@ -16,7 +16,7 @@ import xxhash
 
 from nxconvert.engine.codecs import pool
 from nxconvert.errors import InputError, OutputError
-from nxconvert.packed import seal
+from nxconvert.packed import seal, trusted
 from nxconvert.packed.origin import Made
 from nxconvert.packed.rebuild import Rebuilder
 from nxconvert.packed.store import read_at
@@ -132,11 +132,11 @@ def _inside(path: Path, verdict: Verdict) -> None:
         with h5py.File(path, "r", locking=False) as file:
             if seal.SEAL not in file or seal.DIGESTS not in file:
                 raise InputError(f"{path} was not packed: it has no group /origin", "'nxconvert pack' makes such files")
-            stated = file[seal.SEAL][()].tobytes()
             place = seal.place_of(file)
+            stated = file[seal.SEAL][()].tobytes()
             ranges = []
-            for name in file[seal.DIGESTS]:
-                ranges += _chunks(file, file[seal.DIGESTS][name], path, verdict)
+            for name in trusted.group(file, seal.DIGESTS):
+                ranges += _chunks(file, f"{seal.DIGESTS}/{name}", path, verdict)
     except InputError:
         raise
     except FileNotFoundError:
@@ -147,10 +147,10 @@ def _inside(path: Path, verdict: Verdict) -> None:
         verdict.problems.append(f"{path} was changed or damaged outside of its frames: the seal is broken")
 
 
-def _chunks(file: h5py.File, digests: h5py.Dataset, path: Path, verdict: Verdict) -> list[tuple[int, int]]:
+def _chunks(file: h5py.File, digests: str, path: Path, verdict: Verdict) -> list[tuple[int, int]]:
     """Check the chunks of one dataset; return where they are."""
-    dataset = file[str(digests.attrs["of"])]
-    expected = digests[()]
+    expected = trusted.values(file, digests, trusted.MOST + file.id.get_filesize())
+    dataset = trusted.dataset(file, str(file[digests].attrs["of"]))
     found: list[tuple[int, int, int]] = []
     counts = [-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]
 
