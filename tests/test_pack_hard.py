@@ -721,3 +721,36 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(tmp_path: Path) -> Non
             assert [p.name for p in disk.iterdir()] == ["p.h5"]
         finally:
             subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_frames_of_several_shapes_stay_together_or_are_told(run: Run, tmp_path: Path) -> None:
+    scan = series(tmp_path / "d", 2)
+    raw = (scan / "s_1.edf").read_bytes()
+    edf(scan / "two.edf", np.zeros((3, 3), "<u2"))
+    (scan / "two.edf").write_bytes(raw + (scan / "two.edf").read_bytes())
+    comes_back(run, scan)
+    done = run("restore", "p.h5", "-o", "out", "--to", "cbf")
+    assert done.returncode == 1
+    assert "two.edf has frames of 2 shapes or types, and a cbf file holds one" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["s_0.cbf", "s_1.cbf"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_ctrl_c_says_that_the_same_command_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nxconvert.packed import pack
+
+    monkeypatch.setattr(pack, "SEGMENT", 100)
+    series(tmp_path / "d", 9)
+
+    def stop(self: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pack._Run, "_complete", stop)
+        done = run("pack", "d", "-o", "p.h5")
+    assert done.returncode == 130
+    assert "the same command goes on with it" in done.stderr
+    done = run("pack", "d", "-o", "p.h5")
+    assert done.returncode == 0
+    assert "going on with 9 of 9 files" in done.stderr
+    assert run("verify", "p.h5", "--against", "d").returncode == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import command
+from nxconvert.cli.boundary import command, say
 
 if TYPE_CHECKING:
     from nxconvert.series import Catalogue
@@ -63,6 +63,7 @@ def run(
     from nxconvert.format import Report
     from nxconvert.formats.hdf5.names import COMPRESSIONS
     from nxconvert.packed.join import ON
+    from nxconvert.packed.journal import left
     from nxconvert.packed.pack import PROBLEMS, Plan, pack
 
     plan = Plan(
@@ -82,7 +83,12 @@ def run(
     )
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
-        catalogue = pack(places, Path(out), plan, report)
+        try:
+            catalogue = pack(places, Path(out), plan, report)
+        except KeyboardInterrupt:
+            if left(Path(out)):
+                say("what was packed so far is kept: the same command goes on with it")
+            raise
     if not (json or quiet):
         for line in _lines(catalogue):
             print(line)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import command
+from nxconvert.cli.boundary import command, say
 
 
 @command
@@ -40,7 +40,11 @@ def run(
     with Progress(quiet=quiet or json) as progress:
         report = Report(progress=progress)
         selection = Selection(tuple(names or ()), _rows(frames))
-        restore(Path(source), Path(out), report, selection, to, overwrite=overwrite, dry_run=dry_run)
+        try:
+            restore(Path(source), Path(out), report, selection, to, overwrite=overwrite, dry_run=dry_run)
+        except KeyboardInterrupt:
+            say("files that have their names are whole; --overwrite restores them again")
+            raise
     return tell(report, dry_run, strict=strict, json=json, quiet=quiet)
 
 

@@ -265,6 +265,10 @@ def _converter(paths: dict[int, Path], format: Format, *, overwrite: bool) -> Ca
         if found is None or found.dissect is None:
             raise InputError(f"{made.name} is no image that can be converted")
         records = ImageRecords(Location(made.name), Policy(), Report(), found.dissect, held)
+        kinds = len(records.groups)
+        if kinds > (format.holds.records or kinds):
+            what = f"{made.name} has frames of {kinds} shapes or types, and a {format.name} file holds one"
+            raise InputError(what, "restore it as it was")
         path = paths[made.number]
         with Publisher(overwrite=overwrite) as publisher:
             publisher.reserve(path, made.name)
