@@ -184,7 +184,7 @@ def _keys(kind: Any) -> list[tuple[str, ...]]:
     rows = []
     for field in dataclasses.fields(kind):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        default = "" if required or field.default in ("", dataclasses.MISSING) else f"`{_plain(field.default)}`"
+        default = "" if required or field.default in ("", None, dataclasses.MISSING) else f"`{_plain(field.default)}`"
         rows.append(
             (f"`{field.name}`", _marked(said[field.name]), _type(str(field.type)), _required(required) or default)
         )
@@ -205,6 +205,13 @@ def _type(annotation: str) -> str:
         "bool": "`true` or `false`",
         "list[str]": "list of texts",
         "list[RuleFile]": "list of rules",
+        "list[PairFile]": "list of pairs",
+        "dict[str, list[str]]": "lists of texts by name",
+        "str | dict[str, str]": "text, or texts by name",
+        "dict[str, int | float]": "numbers by name",
+        "bool | int | float | str | None": "text, number, `true` or `false`",
+        "int | None": "integer",
+        "float": "number",
     }
     if annotation.startswith("Literal["):
         return ", ".join(f"`{v}`" for v in re.findall(r"\w+", annotation[8:-1]))

@@ -320,7 +320,7 @@ def _input_into_tree(
             importer = importers.get(name) or importers.setdefault(name, Importer(mapping.load(name), report))
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
-            folded = grid.fold(record)
+            folded = importer.translated(grid.fold(record))
             record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, moved)
         if len(report.failed) > failures:
             raise report.failed.pop()[1]

@@ -7,15 +7,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from nxconvert import mapping
+from nxconvert.array import type_name
 from nxconvert.comparison import Comparison, Difference, compare
-from nxconvert.conversion import Plan, convert, open_source
+from nxconvert.conversion import Plan, convert, open_records, open_source
 from nxconvert.errors import InputError
 from nxconvert.format import Report, Tree
 from nxconvert.location import Location
 from nxconvert.mapping.export import Find, finds
+from nxconvert.mapping.imports import Importer
+from nxconvert.mapping.model import Rule
+from nxconvert.mapping.stated import arithmetic
+from nxconvert.record import Field
+from nxconvert.tree import Dataset
 
-Places = Mapping[tuple[str, ...], Mapping[str, Find]]
+ULPS = 2
+"""How many steps of their dtype numbers may be apart after arithmetic, out and back."""
+
+
+ROWS = 4096
+"""Rows that are compared at a time."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a field was made of: the rule, and path, dtype and units of the object."""
+
+    rule: Rule
+    path: str
+    dtype: str
+    units: str
+
+
+Places = Mapping[tuple[str, ...], Mapping[str, Place]]
 """The key of a record -> the name of a field -> what it was made of."""
 
 
@@ -87,8 +113,8 @@ def out_and_back(file: str, data: str, plan: Plan | None = None) -> Trial:
             raise report.failed[0][1]
         told.notices = [str(n) for n in report.notices]
         told.differences = [Difference(x.what, "missing", x.where, "", x.why) for x in report.losses]
-        found = compare(data, back, plan)
-        _add(told, found, back)
+        _add(told, compare(data, back, plan), back)
+        _settle_ulps(told, data, back, plan)
         _compare_places(told, before, _places(back, Plan(mapping=file, policy=plan.policy)))
     return told
 
@@ -106,17 +132,76 @@ def _places(data: str, plan: Plan) -> Places:
         if not isinstance(source, Tree):
             raise InputError(f"{data} holds records, no tree", "a mapping is tried on a NeXus/HDF5 file")
         layout = mapping.load(plan.mapping)
-        return {tuple(key.values()): {f.field: f for f in found} for key, found in finds(source, layout, Report())}
+        return {
+            tuple(key.values()): {f.field: _place(f) for f in found} for key, found in finds(source, layout, Report())
+        }
+
+
+def _place(find: Find) -> Place:
+    if not isinstance(find.node, Dataset):
+        return Place(find.rule, find.path, "", "")
+    units = find.node.attrs.get("units", "")
+    return Place(find.rule, find.path, type_name(find.node.dtype), units if isinstance(units, str) else str(units))
 
 
 def _compare_places(told: Trial, before: Places, after: Places) -> None:
     for key, found in before.items():
         for name, one in found.items():
             other = after.get(key, {}).get(name)
-            if other is None or other.path == one.path:
-                continue  # one that is missing was told by the comparison of records
             where = "/".join(["_".join(key), name]) if len(before) > 1 else name
+            if other is None:
+                continue  # one that is missing was told by the comparison of records
+            if one.rule.file.states:
+                _compare_stated(told, where, one, other)
+            if other.path == one.path:
+                continue
             if one.rule.imports:
                 told.differences.append(Difference(where, "place", one.path, other.path))
             else:
                 told.moved.append((where, one.path, other.path))
+
+
+def _compare_stated(told: Trial, where: str, one: Place, other: Place) -> None:
+    """Compare types and units in the tree, which the records of both need not show."""
+    if one.dtype != other.dtype:
+        tip = f"state dtype: {one.dtype}"
+        told.differences.append(Difference(where, "type", one.dtype, other.dtype, tip))
+    if one.units != other.units:
+        told.differences.append(Difference(where, "units", one.units or "no units", other.units or "no units"))
+
+
+def _settle_ulps(told: Trial, data: str, back: str, plan: Plan) -> None:
+    """Let differences of a few ulp pass in fields whose rules state arithmetic."""
+    doubtful = [d for d in told.differences if d.kind == "value"]
+    layout = mapping.load(plan.mapping)
+    if not doubtful or not any(arithmetic(r.file) for r in layout.rules):
+        return
+    importer = Importer(layout, Report())
+    close: set[str] = set()
+    with (
+        open_records(Location.parse(data), plan, Report()) as mine,
+        open_records(Location(back), Plan(mapping=plan.mapping, policy=plan.policy), Report()) as others,
+    ):
+        for a in mine:
+            b = next((r for r in others if r.key == a.key), None)
+            for name, f in a.fields.items() if b is not None else ():
+                choice = importer.choose(f)
+                if choice is None or b is None or name not in b.fields or not arithmetic(choice[0].file):
+                    continue
+                if _within_ulps(f, b.fields[name], choice[0].file.offset):
+                    close |= {name, f"{a.name}/{name}"}
+    told.differences = [d for d in told.differences if d not in doubtful or d.where.partition("[")[0] not in close]
+
+
+def _within_ulps(a: Field, b: Field, offset: float) -> bool:
+    if a.shape != b.shape:
+        return False
+    for start in range(0, max(a.shape[0], 1) if a.shape else 1, ROWS):
+        box = (slice(start, min(start + ROWS, a.shape[0])),) if a.shape else None
+        x, y = a.values.read(box), b.values.read(box)
+        largest = np.maximum(np.maximum(np.abs(x), np.abs(y)), abs(offset)).astype(a.dtype)
+        with np.errstate(invalid="ignore"):
+            same = (np.abs(x - y) <= ULPS * np.spacing(largest)) | (x == y) | ((x != x) & (y != y))
+        if not same.all():
+            return False
+    return True

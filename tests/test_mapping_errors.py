@@ -415,6 +415,134 @@ WRONG = {
         "pairs: 'motor' would give all of a one name",
         'write e.g. field: "motor/{name}"',
     ),
+    # what rules state of values
+    "unknown unit": (
+        rule('{tree: "/{scan}/a", field: a, units: milimetre}'),
+        "5:5",
+        "units: there is no unit 'milimetre'",
+        "units are as",
+    ),
+    "unit that is nearly one": (
+        rule('{tree: "/{scan}/a", field: a, units: kev}'),
+        "5:5",
+        "units: there is no unit 'kev'",
+        "did you mean 'keV'?",
+    ),
+    "units of two quantities": (
+        rule('{tree: "/{scan}/a", field: a, units: {tree: rad, field: mm}}'),
+        "5:5",
+        "rad cannot be converted to mm",
+        "one quantity",
+    ),
+    "units with two zeros": (
+        rule('{tree: "/{scan}/a", field: a, units: {tree: K, field: degC}}'),
+        "5:5",
+        "K and degC have different zeros",
+        "one quantity",
+    ),
+    "units of one side": (
+        rule('{tree: "/{scan}/a", field: a, units: {tree: rad}}'),
+        "5:5",
+        "units: has keys other than tree and field, or lacks one",
+        "{tree: rad, field: deg}",
+    ),
+    "unit in braces": (
+        rule('{tree: "/{scan}/a", field: a, units: [mm]}'),
+        "5:42",
+        "rules.0.units: must be a unit, or those of tree and field, found ['mm']",
+        "units: mm",
+    ),
+    "unknown dtype": (
+        rule('{tree: "/{scan}/a", field: a, dtype: flaot32}'),
+        "5:5",
+        "dtype: there is no 'flaot32'",
+        "did you mean 'float32'?",
+    ),
+    "rank below zero": (
+        rule('{tree: "/{scan}/a", field: a, rank: -1}'),
+        "5:5",
+        "rank: -1 is no number of dimensions",
+        "from 0 to 32",
+    ),
+    "rank in words": (
+        rule('{tree: "/{scan}/a", field: a, rank: two}'),
+        "5:41",
+        "rules.0.rank: Input should be a valid integer",
+        "write a number",
+    ),
+    "scale of nothing": (
+        rule('{tree: "/{scan}/a", field: a, scale: 0}'),
+        "5:5",
+        "scale: 0 cannot be undone",
+        "direction: export",
+    ),
+    "scale without end": (
+        rule('{tree: "/{scan}/a", field: a, scale: inf}'),
+        "5:5",
+        "must be finite numbers",
+        "write a number",
+    ),
+    "scale of text": (
+        rule('{tree: "/{scan}/a", field: a, scale: 2, dtype: text}'),
+        "5:5",
+        "dtype: text has no units, scale or offset",
+        "dtype: number",
+    ),
+    "two names of one number": (
+        rule('{tree: "/{scan}/a", field: a, values: {dark: 2, black: 2}}'),
+        "5:5",
+        "values: dark and black are both 2, which has no way back",
+        "direction: import",
+    ),
+    "names that do not fit": (
+        rule('{tree: "/{scan}/a", field: a, dtype: uint8, values: {dark: 300}}'),
+        "5:5",
+        "values: dark is 300, which is no uint8",
+        "wider dtype",
+    ),
+    "names and scale": (
+        rule('{tree: "/{scan}/a", field: a, scale: 2, values: {dark: 2}}'),
+        "5:5",
+        "which have no units, scale or offset",
+        "leave those out",
+    ),
+    "names that are words": (
+        rule('{tree: "/{scan}/a", field: a, values: {dark: two}}'),
+        "5:50",
+        "rules.0.values.dark",
+        "write a number",
+    ),
+    "constant with a field": (
+        rule('{tree: "/{scan}/a", field: a, constant: 1}'),
+        "5:5",
+        "constant: what is always the same is no field",
+        "leave field out",
+    ),
+    "constant at no place": (
+        rule('{tree: "/{scan}/{x}", constant: 1}'),
+        "5:5",
+        "constant: {x} is not in the key",
+        "name the path",
+    ),
+    "constant of another dtype": (
+        rule('{tree: "/{scan}/a", constant: 300, dtype: uint8}'),
+        "5:5",
+        "constant: 300 is no uint8",
+        "another dtype",
+    ),
+    "constant that is a list": (
+        rule('{tree: "/{scan}/a", constant: [1, 2]}'),
+        "5:35",
+        "rules.0.constant",
+        "one text or number",
+    ),
+    "a guard of a tie": (
+        HEAD
+        + 'rules:\n  - {tree: "/{scan}/{a}", field: "{a}", rank: 1}\n  - {tree: "/{scan}/{b}", field: "x{b}", rank: 1}\n',
+        "6:5",
+        "this rule matches the same as the one at m.yaml:5:5",
+        "more literal",
+    ),
 }
 """What is wrong: the text, line and column, words of the message, words of the tip."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from nxconvert.array import Values
 from nxconvert.errors import MappingError
@@ -52,7 +55,7 @@ def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
     name = rule.name.fill({step.name: ANY_NAME for step in rule.steps if step.captures})
     role = ROLES.get(rule.role)
     for per_row in {"row": (True,), "record": (False,)}.get(rule.each, (True, False)):
-        choice = importer.choose(Field(name, Values(0), per_row, role=role))
+        choice = importer.choose(Field(name, Values(_sample(rule)), per_row, role=role))
         what = "its columns" if per_row else "its header values"
         if choice is None and not rule.imports:
             return Obstacle(rule, "it is for export only, and no other rule takes its fields back")
@@ -64,6 +67,12 @@ def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
                 return Obstacle(rule, f"it is for export only; {what} come back at the place of {other}", True)
             return Obstacle(rule, f"{what} would come back at the place of {other}, whose names are the same")
     return None
+
+
+def _sample(rule: Rule) -> np.ndarray[Any, Any]:
+    """Return values that pass the guards of a rule."""
+    dtype = {"integer": "int64", "float": "float64", "number": "float64", "text": "S1", "": "float64"}
+    return np.zeros((1,) * (rule.file.rank or 0), dtype=dtype.get(rule.file.dtype, rule.file.dtype))
 
 
 @dataclass

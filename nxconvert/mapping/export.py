@@ -12,6 +12,7 @@ import numpy as np
 from nxconvert.array import Values, decode, is_text
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Records, Report, Tree
+from nxconvert.mapping import stated
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.plot import WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
@@ -325,12 +326,15 @@ class _Assembly:
         if not hits:
             return None
         self._note_signal(hits)
+        self._check_constants()
         lengths = {
             h.node.shape[0] for h in hits if h.rule.each == "row" and isinstance(h.node, Dataset) and h.node.shape
         }
         made: dict[str, tuple[Field, _Hit]] = {}
         for hit in hits:
             field = self._field(hit, lengths)
+            if hit.rule.file.states:
+                field = stated.exported(hit.rule, field, self.walker.report)
             if field.name in made:
                 field = self._same(made[field.name], (field, hit))
             made[field.name] = (field, hit)
@@ -352,6 +356,8 @@ class _Assembly:
             found = False
             for node, bound, path, attribute, plot, name in self._found(rule):
                 if rule.each == "row" and not (isinstance(node, Dataset) and node.shape):
+                    continue
+                if rule.file.guards and not _passes(rule, node, attribute):
                     continue
                 found = True
                 hit = _Hit(rule, bound, path, node, attribute, plot, name)
@@ -375,6 +381,15 @@ class _Assembly:
             captured = rule.name.match(name)
             if captured is not None:
                 yield from self.walker.find(rule.steps, {**captured, **self.bound})
+
+    def _check_constants(self) -> None:
+        """Tell of what a mapping says is always the same, and is not."""
+        for rule in self.layout.constants:
+            for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound)):
+                if not _equal(attribute if node is None else node, rule.file.constant):
+                    self.walker.report.notice(
+                        f"{self.file}{path} is not {rule.file.constant!r}, as {rule.where} says, and comes back as that"
+                    )
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
@@ -437,6 +452,17 @@ class _Assembly:
             if hit.name == field.of:
                 return name
         return None
+
+
+def _passes(rule: Rule, node: Node | None, attribute: Any) -> bool:
+    values = node if isinstance(node, Dataset) else Values(attribute)
+    return stated.takes(rule.file, values.dtype, len(values.shape), exact=True)
+
+
+def _equal(found: Any, constant: Any) -> bool:
+    values = found.read() if isinstance(found, Dataset) else np.asarray(found)
+    values = decode(values) if is_text(values.dtype) else values
+    return values.size == 1 and bool(values.flat[0] == constant)
 
 
 def _mask(rows: Any, length: int) -> Values:

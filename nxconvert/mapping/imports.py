@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Values, decode, is_text
+from nxconvert.array import TEXT, Values, decode, is_text
 from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
+from nxconvert.mapping.stated import imported, takes, translated
 from nxconvert.mapping.steps import Step, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Link, NewDataset, NewGroup
@@ -52,8 +53,19 @@ class Importer:
             r.file.field: r for r in sorted(self.rules, key=lambda r: r.import_rank) if r.name and not r.name.captures
         }
 
+    def translated(self, record: Record) -> Record:
+        """Return a record whose values are those of the tree, where rules state units, scale, dtype or names."""
+        if not any(r.file.states for r in self.rules):
+            return record
+        fields = []
+        for f in record.fields.values():
+            choice = self.choose(f)
+            states = choice is not None and choice[0].file.states
+            fields.append(imported(choice[0], f, self.report) if choice is not None and states else f)
+        return translated(record, fields)
+
     def tree(self, record: Record) -> Imported:
-        """Return the tree of a record. Values stay lazy.
+        """Return the tree of a record that was translated. Values stay lazy.
 
         Raises
         ------
@@ -82,6 +94,7 @@ class Importer:
             )
         for group in groups.values():
             group.finish()
+        self._constants(made, key)
         self._default_groups(made, record, key)
         self._chain(made)
         return made
@@ -100,6 +113,8 @@ class Importer:
             if rule.role and ROLES[rule.role] != f.role:
                 continue
             if rule.each == ("record" if f.per_row else "row"):
+                continue
+            if rule.file.guards and not takes(rule.file, f.dtype, len(f.shape), exact=False):
                 continue
             if best is not None and rule.import_rank <= best[0].import_rank:
                 continue
@@ -135,6 +150,23 @@ class Importer:
         made.paths[f.name] = dataset.path
         if rule.role:
             groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
+
+    def _constants(self, made: Imported, key: Mapping[str, str]) -> None:
+        """Write what the mapping says is always the same."""
+        for rule in self.layout.constants:
+            if not rule.imports:
+                continue
+            group = made.root
+            for step in rule.steps[:-1]:
+                if name := _name(step, key, rule):
+                    group = group.require(name, step.classes[0] if step.classes else "")
+            name = _name(rule.steps[-1], key, rule)
+            values = Values(_constant(rule.file.constant, rule.file.dtype))
+            if rule.steps[-1].attribute:
+                group.attrs[name] = plain(values)
+            elif (path := f"{group.path.rstrip('/')}/{name}") not in self._shared:
+                self._shared[path] = (values.read(), rule.where)
+                group.add(name, NewDataset(values, {"units": rule.file.units} if rule.file.units else None))
 
     def _refuse_twice(self, path: str, source: str) -> None:
         """Refuse a column that an earlier record has been."""
@@ -210,6 +242,12 @@ def _name(step: Step, bound: Mapping[str, str], rule: Rule) -> str:
             f"{rule.where}: nothing says what {{{step.name}}} is called", f"give it a default: {{{step.name}=NAME}}"
         )
     return to_tree_name(name)
+
+
+def _constant(value: Any, dtype: str) -> np.ndarray[Any, Any]:
+    if isinstance(value, str):
+        return np.array(value, dtype=TEXT)
+    return np.array(value, dtype=dtype or {bool: np.bool_, int: np.int64}.get(type(value), np.float64))
 
 
 class _PlotGroup:

@@ -11,8 +11,17 @@ from typing import Any
 
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile
+from nxconvert.mapping.sound import (
+    check_captures,
+    check_links,
+    check_names,
+    check_pairs,
+    check_rule,
+    check_stated,
+    check_ties,
+)
 from nxconvert.mapping.source import Position, decoded, read, wrong
-from nxconvert.mapping.steps import Kind, NamePattern, Step, StepError, parse
+from nxconvert.mapping.steps import NamePattern, Step, StepError, parse
 
 MAX_SIZE = 1 << 20
 """Bytes that a mapping may have."""
@@ -29,10 +38,21 @@ _EXAMPLES = {
 }
 """How each key that must be there is written."""
 
+_WANTED = {
+    "constant": ("a text, a number, true or false", "write one text or number"),
+    "units": ("a unit, or those of tree and field", "write units: mm or units: {tree: rad, field: deg}"),
+}
+"""What keys of several types want, and how they are written."""
+
 _MENDS = {
     "list_type": "write a list: [a, b]",
     "bool_parsing": "write true or false",
     "bool_type": "write true or false",
+    "int_parsing": "write a number",
+    "int_from_float": "write a number",
+    "int_type": "write a number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
     "dict_type": "write keys and values: {a: b}",
     "dataclass_type": 'write keys and values: {tree: "PATH", field: NAME}',
 }
@@ -131,6 +151,9 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], Position], where: str)
             said, tip = "must be there", f"add {_EXAMPLES.get(key, key + ': ...')}"
         elif first["type"] == "dataclass_type":
             said, tip = f"must have keys, found {_short(found)}", _MENDS["dataclass_type"]
+        elif key in _WANTED:
+            wanted, tip = _WANTED[key]
+            said = f"must be {wanted}, found {_short(found)}"
         else:
             said, tip = f"{first['msg']}, found {_short(found)}", _tip(dict(first), path)
         message = f"{'.'.join(str(p) for p in path) or 'the mapping'}: {said}"
@@ -140,7 +163,7 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], Position], where: str)
 
 
 def _internal(place: Any) -> bool:
-    """Tell whether a part of a place is pydantic's name of a type, not a key."""
+    """Tell whether a part of a place is pydantic's name of a type, not a key; few keys are called as a type is."""
     return isinstance(place, str) and ("[" in place or place in ("str", "int", "float", "bool", "number"))
 
 
@@ -191,45 +214,40 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
             line, column = positions.get(at, (1, 1))
             raise wrong(where, (line, column + error.column), str(error), error.tip) from None
 
-    _check_names(spec, positions, where)
-    under = path(spec.under, "under")
-    rules: list[Rule] = []
-    for i, rule in enumerate(spec.rules):
-        steps = path(rule.tree, "rules", i, "tree")
+    def rule_of(i: int, rule: RuleFile) -> Rule:
         line, column = positions.get(("rules", i), (1, 1))
         here = f"{where}:{line}:{column}"
+        steps = path(rule.tree, "rules", i, "tree")
         if not rule.tree.startswith("/"):
-            steps = _merged(under, steps)
-        if not rule.field and not rule.default:
-            raise MappingError(f"{here}: the rule for {rule.tree} has no field", "add field: NAME")
+            steps = (*under, *steps)
+        check_rule(rule, steps, here)
+        links = {a: path(link, "rules", i, "links", a) for a, link in rule.links.items()}
+        check_links(rule, links, here)
+        check_stated(rule, steps, spec, here)
         try:
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
             raise MappingError(f"{here}: {error}", error.tip) from None
-        _check_rule(rule, steps, here)
-        for attribute, link in rule.links.items():
-            found = path(link, "rules", i, "links", attribute)
-            if attribute not in ("signal", "axes") or len(found) != 1 or not found[0].role:
-                raise MappingError(
-                    f"{here}: links: {attribute}: {link!r} names no role",
-                    'write links: {signal: "{y@signal}", axes: "{x@axes}"}',
-                )
-        rules.append(Rule(rule, steps, name, i, here))
-        _check_captures(rules[-1], spec)
+        compiled = Rule(rule, steps, name, i, here)
+        check_captures(compiled, spec)
+        return compiled
+
+    check_names(spec, positions, where)
+    under = path(spec.under, "under")
     mapping = Mapping(
         spec.name,
         spec.title,
         tuple(spec.record),
         tuple(path(w, "when", i) for i, w in enumerate(spec.when)),
-        _merged(under, path(spec.complete, "complete")) if spec.complete else (),
-        tuple(rules),
+        (*under, *path(spec.complete, "complete")) if spec.complete else (),
+        tuple(rule_of(i, rule) for i, rule in enumerate(spec.rules)),
         where,
         spec.series,
         tuple(spec.pairs),
         tuple(spec.when),
     )
-    _check_pairs(spec, positions, where)
-    _check_ties(mapping)
+    check_pairs(spec, positions, where)
+    check_ties(mapping)
     if mapping.key and not mapping.prefix:
         raise wrong(
             where,
@@ -238,86 +256,3 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
             f"write e.g. {{{mapping.key[0]}:NXentry}} in under, or in the paths of the rules",
         )
     return mapping
-
-
-def _check_names(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> None:
-    if not re.fullmatch(r"[^\s/\\]+( [^\s/\\]+)*", spec.name):
-        raise wrong(where, positions[("name",)], f"{spec.name!r} is no name for a mapping", "write a word")
-    if not spec.rules:
-        raise wrong(where, positions[("rules",)], "there is no rule", f"add {_EXAMPLES['rules']}")
-    for i, capture in enumerate(spec.record):
-        position = positions[("record", i)]
-        if not re.fullmatch(r"[A-Za-z_]\w*", capture):
-            tip = "write the name of a capture, without braces"
-            raise wrong(where, position, f"record: {capture!r} is no name of a capture", tip)
-        if capture in spec.record[:i]:
-            raise wrong(where, position, f"record: {capture} is there twice", "keep one of them")
-
-
-def _check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
-    """Refuse what can never hold."""
-    if not steps:
-        raise MappingError(f"{here}: the path {rule.tree!r} has no steps", "write the path of a dataset")
-    if any(s.kind <= Kind.ANY for s in steps) and rule.direction != "export":
-        raise MappingError(
-            f"{here}: * and ** cannot be imported: they do not say where a field goes", "say direction: export"
-        )
-    if steps[-1].attribute and rule.each == "row":
-        raise MappingError(f"{here}: an attribute has no rows", "say each: record")
-    if rule.default and "signal" not in rule.links:
-        raise MappingError(
-            f"{here}: a default group needs the signal that it shows", 'add links: {signal: "{y@signal}"}'
-        )
-    if rule.links and not rule.default:
-        raise MappingError(
-            f"{here}: links means nothing without default: true", "add default: true, or leave links out"
-        )
-
-
-def _merged(under: tuple[Step, ...], steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    return (*under, *steps)
-
-
-def _check_captures(rule: Rule, spec: MappingFile) -> None:
-    if rule.name is None:
-        return
-    in_tree = {s.name for s in rule.steps if s.captures}
-    for capture in rule.name.captures:
-        if capture not in in_tree:
-            raise MappingError(
-                f"{rule.where}: {{{capture}}} is in the field's name but not in its path",
-                f"captures are {', '.join(sorted(in_tree))}",
-            )
-    if not rule.imports:
-        return
-    given = {*rule.name.captures, *spec.record}
-    for step in rule.steps:
-        if step.captures and step.name not in given and not step.default and not step.optional:
-            raise MappingError(
-                f"{rule.where}: {{{step.name}}} is in the path but in neither the field's name nor the key",
-                f"name it in the field, give it a default ({{{step.name}=NAME}}), or say direction: export",
-            )
-
-
-def _check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> None:
-    for i, pair in enumerate(spec.pairs):
-        if "{name}" not in pair.field:
-            message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
-            raise wrong(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
-
-
-def _check_ties(mapping: Mapping) -> None:
-    seen: dict[object, Rule] = {}
-    for rule in mapping.rules:
-        if rule.name is None:
-            continue
-        shape = tuple(
-            (s.kind, s.name if s.kind == Kind.LITERAL else "", s.classes, s.role, s.tests) for s in rule.steps
-        )
-        key = (shape, rule.each, rule.exports)
-        if rule.exports and key in seen:
-            raise MappingError(
-                f"{rule.where}: this rule matches the same as the one at {seen[key].where}",
-                "make one of them more literal",
-            )
-        seen[key] = rule

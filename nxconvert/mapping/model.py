@@ -45,6 +45,19 @@ class RuleFile:
         Whether this group is the one that viewers plot; made on import.
     links
         For such a group: ``signal`` and ``axes``, each the role whose fields it links.
+    rank
+        Only what has this many dimensions, the row included.
+    dtype
+        Only what is of this type: ``integer``, ``float``, ``number``, ``text`` or ``bool``; or exactly one, such as
+        ``int16``, which numbers are then cast to on import, when they all fit.
+    units
+        The unit of both sides, or ``{tree: rad, field: deg}``; values in other units are converted.
+    scale, offset
+        The field is the value in the tree times ``scale`` plus ``offset``.
+    values
+        Names in the field and their numbers in the tree, such as ``{projection: 0, flat: 1}``.
+    constant
+        What is written at the path on import; on export it is checked. Such a rule has no field.
     """
 
     __pydantic_config__ = _KNOWN_KEYS
@@ -56,6 +69,24 @@ class RuleFile:
     direction: Literal["both", "export", "import"] = "both"
     default: bool = False
     links: dict[str, str] = dataclasses.field(default_factory=dict)
+    rank: int | None = None
+    dtype: str = ""
+    units: str | dict[str, str] = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    values: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    constant: bool | int | float | str | None = None
+
+    @property
+    def guards(self) -> int:
+        """How many guards it has; more is more literal."""
+        return (self.rank is not None) + bool(self.dtype)
+
+    @property
+    def states(self) -> bool:
+        """Whether values are changed on the way."""
+        exact = bool(self.dtype) and self.dtype[-1].isdigit()
+        return bool(self.units or self.values) or self.scale != 1 or self.offset != 0 or exact
 
 
 @dataclass(frozen=True)
@@ -154,14 +185,15 @@ class Rule:
     @cached_property
     def rank(self) -> tuple[object, ...]:
         """Literalness on export: step by step from the left, then ``each``."""
-        return (tuple(s.rank for s in self.steps), self.file.each != "auto")
+        return (tuple(s.rank for s in self.steps), self.file.each != "auto", self.file.guards)
 
     @cached_property
     def import_rank(self) -> tuple[object, ...]:
         """Literalness on import: the role, the name, then ``each``."""
         name = self.name
         literal = (not name.captures, name.literal) if name else (False, 0)
-        return (bool(self.role), literal, self.file.each != "auto", tuple(s.rank for s in self.steps))
+        said = (self.file.each != "auto", self.file.guards)
+        return (bool(self.role), literal, *said, tuple(s.rank for s in self.steps))
 
     @property
     def exports(self) -> bool:
@@ -202,6 +234,11 @@ class Mapping:
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: tuple[PairFile, ...] = ()
     conditions: tuple[str, ...] = ()
+
+    @cached_property
+    def constants(self) -> tuple[Rule, ...]:
+        """The rules that state what is always the same."""
+        return tuple(r for r in self.rules if r.file.constant is not None)
 
     @cached_property
     def prefix(self) -> tuple[Step, ...]:
