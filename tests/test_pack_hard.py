@@ -754,3 +754,55 @@ def test_ctrl_c_says_that_the_same_command_goes_on(run: Run, tmp_path: Path, mon
     assert done.returncode == 0
     assert "going on with 9 of 9 files" in done.stderr
     assert run("verify", "p.h5", "--against", "d").returncode == 0
+
+
+def test_the_report_says_which_file_was_verified(run: Run, packed: Path) -> None:
+    import hashlib
+
+    told = json.loads(run("verify", "p.h5", "--json").stdout)
+    assert told["good"]
+    assert told["sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest()
+
+
+def test_nothing_is_deleted_when_the_packed_file_changed(
+    run: Run, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nxconvert.packed import verify
+
+    verified = verify.verify
+
+    def later(*arguments: Any) -> Any:
+        verdict = verified(*arguments)
+        packed.write_bytes(packed.read_bytes() + b"x")
+        return verdict
+
+    monkeypatch.setattr(verify, "verify", later)
+    done = run("verify", "p.h5", "--against", "d", "--delete-verified", "--yes")
+    assert done.returncode == 1
+    assert "p.h5 was changed since it was verified" in done.stderr
+    assert len(list(Path("d").iterdir())) == 4
+
+
+def test_what_a_format_does_not_hold_is_told_file_by_file(run: Run, tmp_path: Path) -> None:
+    import tifffile
+
+    scan = series(tmp_path / "d", 2)
+    tifffile.imwrite(scan / "colour.tif", np.zeros((6, 7, 3), "u1"), photometric="rgb")
+    tifffile.imwrite(scan / "complex.tif", np.zeros((6, 7), "c8"))
+    comes_back(run, scan)
+    for to in ("edf", "cbf"):
+        done = run("restore", "p.h5", "-o", to, "--to", to)
+        assert done.returncode == 1
+        assert f"colour.tif has a frame of 6 x 7 x 3 uint8, which no {to} file holds" in done.stderr
+        assert f"complex.tif has a frame of 6 x 7 complex64, which no {to} file holds" in done.stderr
+        assert sorted(p.name for p in (tmp_path / to).iterdir()) == [f"s_0.{to}", f"s_1.{to}"]
+    assert run("restore", "p.h5", "-o", "tiff", "--to", "tiff").returncode == 0
+
+
+def test_an_output_that_is_a_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    series(tmp_path / "d", 2)
+    done = run("pack", "d", "-o", "d", "--overwrite")
+    assert done.returncode == 2
+    assert "d is a folder" in done.stderr
+    assert len(list((tmp_path / "d").iterdir())) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d"]

@@ -108,6 +108,8 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
     InputError, OutputError, UsageError
         When a file is damaged in its body, the disk is full, the output exists...
     """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder", "name a file, e.g. scan.h5")
     if out.exists() and not plan.overwrite:
         raise UsageError(f"{out} exists already", "choose another name, or add --overwrite")
     left = [name for g in journals.left(out) for name in journals.names(out, g)]

@@ -265,10 +265,7 @@ def _converter(paths: dict[int, Path], format: Format, *, overwrite: bool) -> Ca
         if found is None or found.dissect is None:
             raise InputError(f"{made.name} is no image that can be converted")
         records = ImageRecords(Location(made.name), Policy(), Report(), found.dissect, held)
-        kinds = len(records.groups)
-        if kinds > (format.holds.records or kinds):
-            what = f"{made.name} has frames of {kinds} shapes or types, and a {format.name} file holds one"
-            raise InputError(what, "restore it as it was")
+        _make_sure(made, records, format)
         path = paths[made.number]
         with Publisher(overwrite=overwrite) as publisher:
             publisher.reserve(path, made.name)
@@ -285,6 +282,19 @@ def _converter(paths: dict[int, Path], format: Format, *, overwrite: bool) -> Ca
             publisher.publish(path)
 
     return write
+
+
+def _make_sure(made: Made, records: ImageRecords, format: Format) -> None:
+    """Refuse a file whose frames another format does not hold."""
+    kinds = len(records.groups)
+    if kinds > (format.holds.records or kinds):
+        what = f"{made.name} has frames of {kinds} shapes or types, and a {format.name} file holds one"
+        raise InputError(what, "restore it as it was")
+    for frame in records.found.frames:
+        if len(frame.shape) > max(2, format.holds.item_rank) or frame.dtype.kind not in format.holds.kinds:
+            shape = " x ".join(map(str, frame.shape))
+            what = f"{made.name} has a frame of {shape} {frame.dtype.name}, which no {format.name} file holds"
+            raise InputError(what, "restore it as it was, or --to tiff")
 
 
 def _sync_folders(folders: set[Path]) -> None:

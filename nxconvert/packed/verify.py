@@ -86,17 +86,22 @@ def verify(path: Path, against: Path | None = None) -> Verdict:
         When the file is not there, or was not packed.
     """
     verdict = Verdict(str(path), against=str(against or ""))
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    digest: Future[bytes] | None = None
     try:
         _inside(path, verdict)
+        digest = pool().submit(_sha256, path)
         with Rebuilder(path) as packed:
             verdict.files, verdict.frames = len(packed.origin.names), len(packed.origin.frame_row)
             verdict.bytes = sum(packed.origin.size)
             if against is not None:
                 _against(packed, against, verdict)
     except InputError as error:
-        if not path.is_file() or "was not packed" in error.message:
+        if "was not packed" in error.message:
             raise
         verdict.problems.append(error.message)
+    verdict.sha256 = (_sha256(path) if digest is None else digest.result()).hex()
     return verdict
 
 
@@ -110,6 +115,8 @@ def delete_verified(path: Path, folder: Path, verdict: Verdict) -> None:
     """
     if not verdict.good or verdict.against != str(folder):
         raise InputError(f"{path}: nothing is deleted, since the verification found problems")
+    if _sha256(path).hex() != verdict.sha256:
+        raise InputError(f"{path} was changed since it was verified; nothing is deleted")
     with Rebuilder(path) as packed:
         wanted = {made.name: made for made in packed.files()}
         for file in listed([str(folder)], without=[path]):
