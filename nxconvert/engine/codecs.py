@@ -108,7 +108,7 @@ def codec(filters: Filters, dtype: np.dtype[Any], chunk: tuple[int, ...]) -> Cod
 @cache
 def pool() -> ThreadPoolExecutor:
     """Return the threads in which codecs run, one for each core. What runs in them must not wait for one another."""
-    _keep_memory()
+    keep_memory()
     return ThreadPoolExecutor(workers(), "codec")
 
 
@@ -116,7 +116,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)  # a child has no threads but its own
 
 
-def _keep_memory() -> None:
+@cache
+def keep_memory() -> None:
     """Have the C library keep memory that was freed: getting it anew, page after page, costs as much as encoding it.
 
     Only where that library is glibc; elsewhere nothing changes.

@@ -10,6 +10,7 @@ import numpy as np
 
 from nxconvert.array import Array, Places
 from nxconvert.engine import disk
+from nxconvert.engine.codecs import keep_memory
 from nxconvert.errors import InputError
 
 Values = np.ndarray[Any, Any]
@@ -34,6 +35,7 @@ class Items:
         self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
         self.zero_gaps = not places.fill.tobytes().strip(b"\0")
         self._free: list[tuple[Values, Values]] = []
+        keep_memory()
 
     @contextmanager
     def item(self, i: int) -> Iterator[Values]:
