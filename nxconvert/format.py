@@ -5,6 +5,7 @@ A format is one file with ``FORMAT = Format(...)``. It never knows about NeXus l
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 from nxconvert.array import Array, Values
 from nxconvert.dissection import Content, Dissection
-from nxconvert.errors import Loss, Notice
+from nxconvert.errors import Loss, Notice, OutputError
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 from nxconvert.record import Block, Record
@@ -150,6 +151,53 @@ class RecordSink(Sink):
     @abstractmethod
     def end(self) -> None:
         """Complete the record."""
+
+
+class FileSink(RecordSink):
+    """An output of records that is one file, written from its beginning to its end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    adding
+        Whether what is there stays, and the rest is written behind it.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be created or, later, written.
+    """
+
+    def __init__(self, path: Path, *, adding: bool = False) -> None:
+        self.path = path
+        try:
+            self.file = path.open("ab" if adding else "wb")
+        except OSError as error:
+            raise OutputError(f"{path} cannot be created: {error.strerror}") from None
+
+    def put(self, data: bytes | memoryview) -> None:
+        """Write bytes."""
+        try:
+            self.file.write(data)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def end(self) -> None:
+        """Nothing is known late."""
+
+    def close(self) -> None:
+        try:
+            self.file.close()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):  # what it could not write goes with it
+            self.file.close()
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path} cannot be written: {error.strerror}")
 
 
 class TreeSink(Sink):
@@ -365,6 +413,7 @@ __all__ = [
     "Block",
     "Content",
     "Dissection",
+    "FileSink",
     "Format",
     "Head",
     "Holds",

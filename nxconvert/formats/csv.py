@@ -27,7 +27,7 @@ import numpy as np
 from nxconvert import foreign, memo, table
 from nxconvert.array import TEXT, Values, named_type
 from nxconvert.errors import InputError, OutputError
-from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Records, RecordSink, Report
+from nxconvert.format import FileSink, Format, Head, Holds, Location, Option, Policy, Records, Report
 from nxconvert.record import Block, Field, Record
 from nxconvert.textfile import Column, Sheet, first_row, record, row_of
 
@@ -56,14 +56,14 @@ def sniff(head: Head) -> int:
     return 1 if foreign.looks_like(start) in (",", ";") else 0
 
 
-class CsvSink(RecordSink):
+class CsvSink(FileSink):
     """Writes one record as CSV."""
 
     def __init__(self, path: Path, report: Report, dialect: str = "csv", float_format: str = "") -> None:
-        self.path, self.report = path, report
+        super().__init__(path)
+        self.report = report
         self.excel = dialect.startswith("excel")
         self.separator, self.decimal = _signs(dialect)
-        self.file = path.open("wb")
         self.names: list[str] = []
         self.memo: list[bytes] = []
         self.style = table.Style(
@@ -84,8 +84,8 @@ class CsvSink(RecordSink):
         elif len(labels) == 1 and columns and columns[0].dtype.kind in "biufc":
             self.style = replace(self.style, missing=b'""')  # pandas skips lines that are empty
         self.names = [f.name for f in columns]
-        self._put(BOM if self.excel else f"{PREFIX}{line}\n".encode())
-        self._put(self.separator.encode().join(map(self._label, labels)) + b"\n")
+        self.put(BOM if self.excel else f"{PREFIX}{line}\n".encode())
+        self.put(self.separator.encode().join(map(self._label, labels)) + b"\n")
 
     def _check_size(self, record: Record, width: int) -> None:
         rows = record.rows or 0
@@ -110,26 +110,11 @@ class CsvSink(RecordSink):
     def write(self, block: Block) -> None:
         columns = [block.columns.get(n, np.empty(0)) for n in self.names]
         for lines in table.rows(columns, block.rows, self.style):
-            self._put(lines)
-
-    def _put(self, data: bytes) -> None:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+            self.put(lines)
 
     def end(self) -> None:
         if self.memo:
-            self._put(b"\n" + b"".join(self.memo))
-
-    def close(self) -> None:
-        try:
-            self.file.close()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def abort(self) -> None:
-        self.file.close()
+            self.put(b"\n" + b"".join(self.memo))
 
 
 def _signs(dialect: str) -> tuple[str, str]:

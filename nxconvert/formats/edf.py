@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from nxconvert.dissection import Content, Dissection, Entry, Frame, Piece
 from nxconvert.errors import InputError, OutputError
-from nxconvert.format import Block, Format, Head, Holds, Location, Policy, Records, RecordSink, Report
+from nxconvert.format import Block, FileSink, Format, Head, Holds, Location, Policy, Records, Report
 from nxconvert.record import Record
 
 LONGEST = 16 << 20
@@ -237,15 +237,12 @@ def open_records(location: Location, policy: Policy, report: Report) -> Records:
     return ImageRecords(location, policy, report, dissect)
 
 
-class EdfSink(RecordSink):
+class EdfSink(FileSink):
     """A file of one block for each frame; the columns are in the frames' headers, all else in that of the first."""
 
     def __init__(self, path: Path, report: Report) -> None:
-        self.path, self.report = path, report
-        try:
-            self.file: BinaryIO = path.open("wb")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be created: {error.strerror}") from None
+        super().__init__(path)
+        self.report = report
 
     def begin(self, record: Record) -> None:
         from nxconvert import memo
@@ -271,12 +268,9 @@ class EdfSink(RecordSink):
         from nxconvert.image import row_entries
 
         data = np.ma.getdata(block.columns[self.frame.name])
-        try:
-            for row in range(len(data)):
-                entries = list(row_entries(block.columns, self.frame.name, row))
-                self._frame(np.ascontiguousarray(data[row], self.dtype), entries)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+        for row in range(len(data)):
+            entries = list(row_entries(block.columns, self.frame.name, row))
+            self._frame(np.ascontiguousarray(data[row], self.dtype), entries)
 
     def _frame(self, values: np.ndarray[Any, Any], entries: list[tuple[str, str]]) -> None:
         height, width = values.shape
@@ -297,8 +291,8 @@ class EdfSink(RecordSink):
         text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in lines)
         size = -(-(len(text.encode()) + 24) // 512) * 512
         raw = text.replace("EDF_HeaderSize = @ ;", f"EDF_HeaderSize = {size} ;", 1).encode()
-        self.file.write(raw.ljust(size - 2) + b"}\n")
-        self.file.write(values.data)
+        self.put(raw.ljust(size - 2) + b"}\n")
+        self.put(values.data)
         self.rows += 1
 
     def _readable(self, taken: set[str]) -> list[tuple[str, str]]:
@@ -313,23 +307,8 @@ class EdfSink(RecordSink):
                 found.append((key, cell(values[()], f.dtype)))
         return found
 
-    def end(self) -> None:
-        pass
 
-    def close(self) -> None:
-        try:
-            self.file.close()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def abort(self) -> None:
-        import contextlib
-
-        with contextlib.suppress(OSError):
-            self.file.close()
-
-
-def create(path: Path, report: Report) -> RecordSink:
+def create(path: Path, report: Report) -> EdfSink:
     """Make an EDF file."""
     return EdfSink(path, report)
 

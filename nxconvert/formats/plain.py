@@ -18,7 +18,7 @@ import numpy as np
 from nxconvert import foreign, memo, table
 from nxconvert.array import Values, named_type
 from nxconvert.errors import InputError, OutputError
-from nxconvert.format import Format, Head, Holds, Location, Option, Policy, Records, RecordSink, Report
+from nxconvert.format import FileSink, Format, Head, Holds, Location, Option, Policy, Records, Report
 from nxconvert.record import Block, Field, Record, plain
 from nxconvert.textfile import Column, Sheet, missing_rows, record
 
@@ -37,13 +37,13 @@ def sniff(head: Head) -> int:
     return 0 if found is None or found in (",", ";") else 1
 
 
-class PlainSink(RecordSink):
+class PlainSink(FileSink):
     """Writes one record as plain columns."""
 
     def __init__(self, path: Path, report: Report, float_format: str = "") -> None:
-        self.path, self.report = path, report
+        super().__init__(path)
+        self.report = report
         self.style = table.Style(b" ", b"nan", float_format=float_format, booleans=(b"0", b"1"))
-        self.file = path.open("wb")
         self.names: list[str] = []
         self.missing: dict[str, list[list[int]]] = {}
 
@@ -64,7 +64,7 @@ class PlainSink(RecordSink):
         told["rows"] = record.rows
         lines.append(MARK + memo.dumps(told))
         lines.append("# " + " ".join(_word(label) for f in columns for label in _labels(f)))
-        self._put(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+        self.put(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
     def write(self, block: Block) -> None:
         columns = []
@@ -75,27 +75,12 @@ class PlainSink(RecordSink):
             columns.append(values)
         whole = [_filled(c, block.rows) if c.ndim > 1 else c for c in columns]
         for lines in table.rows(whole, block.rows, self.style):
-            self._put(lines)
-
-    def _put(self, data: bytes) -> None:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+            self.put(lines)
 
     def end(self) -> None:
         missing = {n: rows for n, rows in self.missing.items() if rows}
         if missing:
-            self._put((MARK + memo.dumps({"missing": missing}) + "\n").encode())
-
-    def close(self) -> None:
-        try:
-            self.file.close()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def abort(self) -> None:
-        self.file.close()
+            self.put((MARK + memo.dumps({"missing": missing}) + "\n").encode())
 
 
 def _spans(mask: np.ndarray[Any, Any], start: int) -> list[list[int]]:

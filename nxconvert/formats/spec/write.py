@@ -12,7 +12,7 @@ import numpy as np
 from nxconvert import __version__, memo, native, table
 from nxconvert.array import is_text, type_name
 from nxconvert.errors import InputError, Loss, OutputError
-from nxconvert.format import Location, RecordSink, Report
+from nxconvert.format import FileSink, Location, Report
 from nxconvert.formats.spec import lines
 from nxconvert.record import Block, Field, Record, plain
 
@@ -41,7 +41,7 @@ def text_of(record: Record, name: str) -> str:
     return str(plain(f.values))
 
 
-class SpecSink(RecordSink):
+class SpecSink(FileSink):
     """Writes scans, one after the other.
 
     Parameters
@@ -59,7 +59,6 @@ class SpecSink(RecordSink):
 
     def __init__(self, path: Path, report: Report, float_format: str = "", *, append: bool = False) -> None:
         self.report, self.float_format = report, float_format
-        self.path = path
         self.known: dict[tuple[tuple[str, str], ...], Written] = {}
         self.counts: dict[int, int] = {}
         self.motors: list[str] | None = None
@@ -69,7 +68,7 @@ class SpecSink(RecordSink):
         self.columns: list[Field] = []
         self.spectra: list[tuple[bytes, Field]] = []
         self.lead = self._look(path) if append and path.is_file() and path.stat().st_size else b""
-        self.file = path.open("ab" if self.lead else "wb")
+        super().__init__(path, adding=bool(self.lead))
 
     def _look(self, path: Path) -> bytes:
         """Learn which scans a file has; return what must stand between them and the next."""
@@ -92,7 +91,7 @@ class SpecSink(RecordSink):
         if self.skipping:
             return
         self.source = record.source
-        self._put(self.lead)
+        self.put(self.lead)
         self.lead = b""
         record = record.with_fields({f.name: f for f in record.fields.values() if not f.per_row or self._holds(f)})
         self.columns = [f for f in record.columns if not f.item_shape]
@@ -186,7 +185,7 @@ class SpecSink(RecordSink):
             self.odd[self.source] = self.odd.get(self.source, 0) + text.count(b"nan")
         if self.spectra:
             text = self._with_spectra(text, block)
-        self._put(text)
+        self.put(text)
 
     def _numbers(self, columns: list[np.ndarray[Any, Any]], rows: int) -> bytes:
         style = table.Style(b" ", b"nan", float_format=self.float_format, booleans=(b"0", b"1"))
@@ -208,21 +207,12 @@ class SpecSink(RecordSink):
                 rows[i].append(mark + b" " + written[i])
         return b"".join(line + b"\n" for row in rows for line in row)
 
-    def end(self) -> None:
-        """Nothing is known late."""
-
     def _say(self, text: list[str]) -> None:
         if long := [line[:2] for line in text if len(line) > 2 * lines.LONGEST]:
             self.report.notice(
                 f"{self.source}: {long[0]} has more than 8,000 characters, which PyMca and silx cannot read"
             )
-        self._put("".join(f"{_one_line(line)}\n" for line in text).encode("utf-8", "surrogateescape"))
-
-    def _put(self, data: bytes) -> None:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+        self.put("".join(f"{_one_line(line)}\n" for line in text).encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         odd = {source: n for source, n in self.odd.items() if n}
@@ -232,13 +222,7 @@ class SpecSink(RecordSink):
             self.report.notice(
                 f"{where}: {sum(odd.values()):,} cells are written as nan, which PyMca and silx read as 0"
             )
-        try:
-            self.file.close()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def abort(self) -> None:
-        self.file.close()
+        super().close()
 
 
 def tag(number: int) -> bytes:

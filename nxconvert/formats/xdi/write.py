@@ -10,7 +10,7 @@ import numpy as np
 from nxconvert import __version__, memo, native, table
 from nxconvert.array import is_text, type_name
 from nxconvert.errors import OutputError
-from nxconvert.format import RecordSink, Report
+from nxconvert.format import FileSink, Report
 from nxconvert.formats.xdi import rules
 from nxconvert.formats.xdi.read import distinct, header_of, word
 from nxconvert.record import Block, Field, Record, plain
@@ -22,7 +22,7 @@ LONGEST = 1900
 _OWN = ("column.", "xdi.", "nxconvert.")
 
 
-class XdiSink(RecordSink):
+class XdiSink(FileSink):
     """Writes one record as XDI.
 
     Parameters
@@ -36,8 +36,8 @@ class XdiSink(RecordSink):
     """
 
     def __init__(self, path: Path, report: Report, float_format: str = "") -> None:
-        self.path, self.report, self.float_format = path, report, float_format
-        self.file = path.open("wb")
+        super().__init__(path)
+        self.report, self.float_format = report, float_format
         self.names: list[str] = []
 
     def begin(self, record: Record) -> None:
@@ -61,7 +61,7 @@ class XdiSink(RecordSink):
         known = memo.describe(record, lambda name, why: self.report.lose(name, record.source, why))
         known["rows"] = record.rows or 0
         native.leave_out(known["header"], record, header_of([*lines, *end, "# ---"]).header_fields(""))
-        self._put([*lines, *_memo_lines(memo.dumps(known)), *end, "# ---", f"# {' '.join(labels)}"])
+        self._say([*lines, *_memo_lines(memo.dumps(known)), *end, "# ---", f"# {' '.join(labels)}"])
 
     def _first(self, record: Record, stated: Mapping[str, str]) -> Field:
         """Return the column of energies or angles.
@@ -103,28 +103,10 @@ class XdiSink(RecordSink):
         columns = [block.columns[n] for n in self.names]
         style = table.Style(b" ", float_format=self.float_format, booleans=(b"0", b"1"))
         for lines in table.rows(columns, block.rows, style):
-            self._write(lines)
+            self.put(lines)
 
-    def _put(self, lines: list[str]) -> None:
-        self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-
-    def _write(self, data: bytes) -> None:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def end(self) -> None:
-        """Nothing is known late."""
-
-    def close(self) -> None:
-        try:
-            self.file.close()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def abort(self) -> None:
-        self.file.close()
+    def _say(self, lines: list[str]) -> None:
+        self.put("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def _stated(record: Record) -> dict[str, str]:
