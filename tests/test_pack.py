@@ -630,3 +630,28 @@ def test_a_folders_name_makes_no_file_a_flat() -> None:
     layout = Layout({"dark": ["dark*", "df/*"], "flat": ["ref*", "ob/*"], "projection": ["*"]})
     names = ["refined/img_1.edf", "ref_1.edf", "a/ref_1.edf", "a/df/1.tif", "df/1.tif", "pdf/1.tif", "dark/x.edf"]
     assert [layout.role(n) for n in names] == ["projection", "flat", "flat", "dark", "dark", "projection", "projection"]
+
+
+def test_a_run_that_was_stopped_twice_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: None
+) -> None:
+    from nxconvert.format import Report
+    from nxconvert.packed import pack
+    from nxconvert.packed.verify import verify
+
+    scan = series(tmp_path / "scan", 30)
+    out = tmp_path / "scan.h5"
+
+    def stop(self: object) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("_complete", "_files", "_files"):  # the later ones have just copied what the first made safe
+        with monkeypatch.context() as stopped:
+            stopped.setattr(pack._Run, where, stop)
+            with pytest.raises(KeyboardInterrupt):
+                pack.pack([str(scan)], out, pack.Plan(), Report())
+    report = Report()
+    pack.pack([str(scan)], out, pack.Plan(), report)
+    assert any("going on with" in str(n) for n in report.notices)
+    assert verify(out, scan).good
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scan", "scan.h5"]
