@@ -264,6 +264,36 @@ def test_drafts_of_real_files_go_out_and_back(name: str, corpus: Path, tmp_path:
     assert told.fields > 4
 
 
+SHIPPED = [
+    ("soleil", "nexus/soleil/scan101.nxs", 130),
+    ("diamond", "nexus/dls-i16/879486.nxs", 192),
+    ("diamond", "nexus/dls-i16/782761.nxs", 173),
+    ("diamond", "nexus/dls-i16/970792.nxs", 186),
+    ("nxdata", "nexus/dls/336502.nxs", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "fields"), SHIPPED)
+def test_shipped_mappings_go_out_and_back_on_real_files(name: str, file: str, fields: int, corpus: Path) -> None:
+    from nxconvert.conversion import Plan, open_source
+    from nxconvert.format import Report
+    from nxconvert.location import Location
+    from nxconvert.mapping.check import chosen
+    from nxconvert.trial import out_and_back
+
+    path = corpus / file
+    if not path.exists():
+        pytest.skip(f"{file} is not in the corpus")
+    with open_source(Location(str(path)), Plan(), Report()) as tree:
+        layout = chosen(tree, Report())
+    assert layout is not None
+    assert layout.name == name
+    told = out_and_back(name, str(path))
+    assert told.differences == []
+    assert told.moved == []
+    assert told.fields == fields
+
+
 def test_help_loads_nothing_slow(run) -> None:
     code = (
         "import sys, nxconvert.cli.main; print([m for m in ('numpy', 'h5py', 'yaml', 'pydantic') if m in sys.modules])"
