@@ -806,3 +806,15 @@ def test_an_output_that_is_a_folder_is_refused(run: Run, tmp_path: Path) -> None
     assert "d is a folder" in done.stderr
     assert len(list((tmp_path / "d").iterdir())) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d"]
+
+
+@linux
+def test_files_of_any_time_come_back(run: Run, tmp_path: Path) -> None:
+    scan = series(tmp_path / "d", 3)
+    times = (-(10**18), 0, 10**19)
+    for i, when in enumerate(times):
+        os.utime(scan / f"s_{i}.edf", ns=(when, when))
+    comes_back(run, scan)
+    back = [(tmp_path / "back" / f"s_{i}.edf").stat().st_mtime_ns for i in range(3)]
+    assert back[:2] == list(times[:2])
+    assert back[2] in (2**63 - 1, (scan / "s_2.edf").stat().st_mtime_ns)
