@@ -228,6 +228,16 @@ def test_new_check_test(run, scan: Path) -> None:
     assert done.stdout == "the same: 1 records, 6 fields out and back\n"
 
 
+def test_a_draft_follows_the_roles_of_an_nxdata(run, scan: Path) -> None:
+    with h5py.File(scan, "a") as file:
+        file["scan_1/scan_data"].attrs.update({"signal": "counts", "axes": "angle"})
+        file["scan_1/scan_data/dark"] = [1, 2, 3]
+    text = run("nxconvert", "mapping", "new", "--from", "scan.nxs").stdout
+    assert '{tree: "scan_data:NXdata/{x@axes}", field: "{x}"}' in text
+    assert '{tree: "scan_data:NXdata/{y@signal}", field: "{y}", each: row}' in text
+    assert '{tree: "scan_data:NXdata/{counter}", field: "{counter}"}' in text
+
+
 def test_new_does_not_replace_a_file(run, scan: Path) -> None:
     before = (scan.parent / "soleil.yaml").read_text()
     done = run("nxconvert", "mapping", "new", "--from", "scan.nxs", "-o", "soleil.yaml")

@@ -260,12 +260,15 @@ def test_the_format_of_the_how_to_works_as_a_file_among_the_others(tmp_path: Pat
 
 
 @pytest.fixture
-def soleil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "soleil.yaml").write_text(files_of("write-a-mapping.md")["soleil.yaml"], "utf-8")
+def id33(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (example,) = re.findall(r"```python\n(.*?)```", (HOW_TO / "write-a-mapping.md").read_text("utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     return tmp_path
+
+
+def edited() -> str:
+    return files_of("write-a-mapping.md")["id33.yaml"]
 
 
 def commands(page: str) -> list[list[str]]:
@@ -273,53 +276,39 @@ def commands(page: str) -> list[list[str]]:
     return [line.split()[1:] for block in blocks for line in block.splitlines() if line.startswith("nxconvert ")]
 
 
-def test_the_mapping_of_the_how_to_goes_both_ways(soleil: Path) -> None:
-    look, export, back, compare, frames = commands("write-a-mapping.md")
-    assert run(soleil, *look).stdout.splitlines()[2:] == ["0.5,12", "1.0,25", "1.5,7"]
-    assert run(soleil, *export).returncode == 0
-    lines = (soleil / "scan.csv").read_text("utf-8").splitlines()
-    assert sorted(lines[1].split(",")) == ["angle", "counts"]
-    assert len(lines) == 5
-    assert '"motor/DIF.1/delta":' in lines[0]
-    done = run(soleil, *back)
-    assert done.returncode == 0, done.stderr
-    with h5py.File(soleil / "scan.nxs") as first, h5py.File(soleil / "back.nxs") as second:
-        assert same_below(first["scan_1"], second["scan_1"]) == 6
-        assert second["scan_1/SIXS/DIF.1"].attrs["NX_class"] == "NXcollection"
-    assert run(soleil, *compare).stdout.startswith("equal: ")
-    assert run(soleil, *frames).returncode == 1  # it has no images, and says so
-
-
-def test_the_further_rules_of_the_how_to_take_more(soleil: Path) -> None:
+def test_the_way_of_the_how_to_to_a_mapping(id33: Path) -> None:
+    explain, new, check, test, export, back, compare = commands("write-a-mapping.md")
+    assert "the mapping nxdata" in run(id33, *explain).stdout.splitlines()[0]
+    assert run(id33, *new).returncode == 0
     text = (HOW_TO / "write-a-mapping.md").read_text("utf-8")
-    (more,) = re.findall(r"```yaml\n(  - .*?)```", text, re.DOTALL)
-    with (soleil / "soleil.yaml").open("a") as file:
-        file.write(more)
-    with h5py.File(soleil / "scan.nxs", "a") as file:
-        for path, nx_class, name in [("m1", "NXpositioner", "raw_value"), ("s1", "NXslit", "gap")]:
-            group = file.create_group(f"scan_1/SIXS/{path}")
-            group.attrs["NX_class"] = nx_class
-            group[name] = [1.5]
-    _, export, back, compare, _ = commands("write-a-mapping.md")
-    assert run(soleil, *export).stderr == ""
-    header = (soleil / "scan.csv").read_text("utf-8").splitlines()[0]
-    assert '"motor/m1":' in header
-    assert '"slit/s1/gap":' in header
-    assert run(soleil, *back).returncode == 0
-    assert run(soleil, *compare).stdout.startswith("equal: ")
-    with h5py.File(soleil / "back.nxs") as file:
-        assert file["scan_1/SIXS/m1/raw_value"][0] == 1.5
-        assert "position" in file["scan_1/SIXS/DIF.1/delta"]
+    shown = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
+    drafted = (id33 / "id33.yaml").read_text("utf-8").splitlines()
+    assert [x.partition("  # ")[0] for x in drafted if not x.startswith("#")] == shown.splitlines()
+    for mapping in ("", edited()):
+        if mapping:
+            (id33 / "id33.yaml").write_text(mapping, "utf-8")
+        assert "invertible: all that it exports comes back" in run(id33, *check).stdout
+        assert run(id33, *test).stdout == "the same: 1 records, 6 fields out and back\n"
+    assert run(id33, *export).returncode == 0
+    lines = (id33 / "scan.csv").read_text("utf-8").splitlines()
+    assert lines[1:] == ["eta,I0", "10.0,12", "10.1,25", "10.2,7"]
+    assert '"metadata/DCM_energy":' in lines[0]
+    done = run(id33, *back)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(id33 / "scan.h5") as first, h5py.File(id33 / "back.h5") as second:
+        assert same_below(first["S22"], second["S22"]) == 6
+    assert run(id33, *compare).stdout.startswith("equal: ")
 
 
-def test_a_table_of_a_mapping_that_is_not_named_is_told(soleil: Path) -> None:
-    _, export, back, *_ = commands("write-a-mapping.md")
-    assert run(soleil, *export).returncode == 0
-    done = run(soleil, *back[: back.index("--mapping")])
+def test_a_table_of_a_mapping_that_is_not_named_is_told(id33: Path) -> None:
+    (id33 / "id33.yaml").write_text(edited(), "utf-8")
+    *_, export, back, _ = commands("write-a-mapping.md")
+    assert run(id33, *export).returncode == 0
+    done = run(id33, *back[: back.index("--mapping")])
     assert done.returncode == 0
-    assert "scan.csv was made with the mapping 'soleil', which is not known here" in done.stderr
-    with h5py.File(soleil / "back.nxs") as file:
-        assert "scan_1/data/counts" in file
+    assert "scan.csv was made with the mapping 'id33', which is not known here" in done.stderr
+    with h5py.File(id33 / "back.h5") as file:
+        assert "S22/data/I0" in file
 
 
 def same_below(first: h5py.Group, second: h5py.Group) -> int:
@@ -336,24 +325,15 @@ def same_below(first: h5py.Group, second: h5py.Group) -> int:
     return count
 
 
-def test_the_mistake_of_the_how_to_is_told_as_it_shows(soleil: Path) -> None:
-    text = (soleil / "soleil.yaml").read_text("utf-8")
-    (soleil / "soleil.yaml").write_text(text.replace("motor/{group}/{motor}", "motor/{motor}"), "utf-8")
-    done = run(soleil, *commands("write-a-mapping.md")[0])
-    assert done.returncode == 2
+def test_the_mistake_of_the_how_to_is_told_as_it_shows(id33: Path) -> None:
+    (id33 / "id33.yaml").write_text(edited().replace("field: title", "feild: title"), "utf-8")
+    done = run(id33, *commands("write-a-mapping.md")[2])
+    assert done.returncode == 1
     (shown,) = re.findall(r"```text\n(error:.*?)```", (HOW_TO / "write-a-mapping.md").read_text("utf-8"), re.DOTALL)
     assert done.stderr.strip() == shown.strip()
 
 
-def test_the_mapping_of_the_how_to_reads_a_real_scan(soleil: Path, corpus: Path) -> None:
-    scan = corpus / "nexus" / "soleil" / "scan101.nxs"
-    done = run(soleil, "convert", scan, "real.csv", "--mapping", "soleil.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "data_01" in done.stderr  # an image: left out, and named
-    labels, row = (soleil / "real.csv").read_text("utf-8").splitlines()[1:]
-    found = dict(zip(labels.split(","), map(float, row.split(",")), strict=True))
-    with h5py.File(scan) as file:
-        data = file["com_05551/scan_data"]
-        wanted = {name: float(data[name][0]) for name in data if data[name].ndim == 1}
-    assert found == wanted
-    assert run(soleil, "convert", scan, "real.tif", "--mapping", "soleil.yaml").returncode == 0
+def test_the_mapping_of_the_how_to_takes_a_real_scan_out_and_back(id33: Path, corpus: Path) -> None:
+    (id33 / "id33.yaml").write_text(edited(), "utf-8")
+    done = run(id33, "mapping", "test", "id33.yaml", corpus / "nexus" / "aps" / "33id_spec_22_2D.hdf5")
+    assert done.returncode == 0, done.stdout

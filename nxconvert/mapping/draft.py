@@ -231,17 +231,22 @@ def _group_rules(alike: list[_Part], rows: int, taken: set[Hashable]) -> list[_R
 
 def _told_apart(rules: list[_Rule]) -> list[_Rule]:
     """Let no two rules have fields that only their captures tell apart: none could say whose a name is on import."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for r in rules:
+        role = "".join(re.findall(r"@(\w+)\}$", r.tree))
         above = re.sub(r":\w+|\{[^}]*\}", "", r.tree).strip("/").split("/")
         inner = re.findall(r"\{(\w+)", r.field)[:1]
         for word in [w for w in (*reversed(above), *inner, r.tree) if w and w not in r.field.split("/")]:
-            if re.sub(r"\{\w+\}", "{}", r.field) not in seen:
+            if (role, _shape(r.field)) not in seen:
                 break
             before, brace, after = r.field.partition("{")
             r.field = f"{before}{re.sub(r'[{}]', '', word)}/{brace}{after}" if brace else f"{word}/{before}"
-        seen.add(re.sub(r"\{\w+\}", "{}", r.field))
+        seen.add((role, _shape(r.field)))
     return rules
+
+
+def _shape(name: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", name)
 
 
 def _some(names: list[str], count: int = 4) -> str:
