@@ -187,6 +187,22 @@ def rule(stated: str) -> Rule:
     return compile_text(HEAD + f"  - {{tree: x, field: x, each: row, {stated}}}\n", "m.yaml").rules[0]
 
 
+def test_integers_that_arithmetic_would_round_are_an_error() -> None:
+    there = exported(
+        rule("scale: 0.5, dtype: int64"), Field("x", Values(np.array([2**53 + 1])), per_row=True), Report()
+    )
+    with pytest.raises(InputError, match="beyond 2"):
+        there.values.read()
+
+
+def test_what_is_missing_is_not_looked_at() -> None:
+    made = rule("values: {dark: 2}")
+    f = Field("x", Values(np.array([2, 99])), per_row=True, mask=Values(np.array([False, True])))
+    there = exported(made, f, Report())
+    assert there.values.read().tolist() == ["dark", ""]
+    assert imported(made, there, Report()).values.read().tolist() == [2, 0]
+
+
 NUMBERS = st.floats(-1e9, 1e9).filter(lambda v: v == 0 or abs(v) > 1e-9)
 UNITS = [("rad", "deg"), ("mm", "m"), ("m", "mm"), ("eV", "keV"), ("angstrom", "nm"), ("s", "min"), ("um", "inch")]
 

@@ -32,6 +32,9 @@ EXACT_DTYPES = (
     *("float16", "float32", "float64"),
 )
 
+LARGEST = 2**53
+"""Up to here float64 holds every integer."""
+
 NEAR_INTEGER = 1e-6
 """How far a number that was computed may be from the integer that it stands for."""
 
@@ -86,6 +89,11 @@ def exported(rule: Rule, f: Field, report: Report) -> Field:
     dtype = f.dtype if f.dtype.kind == "f" else np.dtype(np.float64)
 
     def forward(values: Numbers) -> Numbers:
+        if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size and _beyond(values):
+            raise InputError(
+                f"{f.source}: {f.name} has integers beyond 2**53, which no float64 holds exactly",
+                f"leave units, scale and offset out of {rule.where}",
+            )
         out = np.asarray(values, dtype=np.float64) * file.scale + file.offset if _shifts(file) else values
         out = factor.apply(np.asarray(out, dtype=np.float64)) if factor else out
         return np.asarray(out, dtype=dtype)
@@ -260,31 +268,36 @@ def _numbers(values: Numbers, numbers: dict[str, Any], dtype: np.dtype[Any], f: 
 
 
 def _cast(values: Numbers, dtype: np.dtype[Any], f: Field, *, computed: bool) -> Numbers:
-    values = np.asarray(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        out, fits = _fitted(np.asarray(values), dtype, computed=computed)
+    if not np.all(fits):
+        first = np.asarray(values)[~fits].flat[0]
+        raise InputError(
+            f"{f.source}: {f.name} has {first}, which is no {dtype.name}", "state another dtype in the mapping"
+        )
+    return out
+
+
+def _beyond(values: Numbers) -> bool:
+    return int(values.max()) > LARGEST or int(values.min()) < -LARGEST
+
+
+def _fitted(values: Numbers, dtype: np.dtype[Any], *, computed: bool) -> tuple[Numbers, Numbers]:
+    """Return values in another dtype, and which of them it holds."""
     if dtype.kind in "iu" and values.dtype.kind == "f":
         whole = np.rint(values)
         fits = np.abs(values - whole) <= NEAR_INTEGER * computed
         limits = np.iinfo(dtype)
         fits &= (whole >= float(limits.min)) & (whole <= float(limits.max))
         out = np.where(fits, whole, 0).astype(dtype)
-        fits &= out.astype(np.float64) == whole
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            out = values.astype(dtype)
-        same = out.astype(values.dtype) == values
-        fits = (
-            same | (values != values)
-            if not (computed and dtype.kind == "f")
-            else np.isfinite(out) | ~np.isfinite(values)
-        )
-        if dtype.kind in "iu" and values.dtype.kind in "iu":
-            fits &= (out < 0) == (values < 0)
-    if not np.all(fits):
-        first = values[~fits].flat[0] if values.ndim else values[()]
-        raise InputError(
-            f"{f.source}: {f.name} has {first}, which is no {dtype.name}", "state another dtype in the mapping"
-        )
-    return out
+        return out, np.asarray(fits & (out.astype(np.float64) == whole))
+    out = values.astype(dtype)
+    if computed and dtype.kind == "f":
+        return out, np.asarray(np.isfinite(out) | ~np.isfinite(values))
+    fits = (out.astype(values.dtype) == values) | (values != values)
+    if dtype.kind in "iu" and values.dtype.kind in "iu":
+        fits &= (out < 0) == (values < 0)
+    return out, np.asarray(fits)
 
 
 class _Factor:
