@@ -16,7 +16,7 @@ from nxconvert.conversion import Plan, convert, open_records, open_source
 from nxconvert.errors import InputError
 from nxconvert.format import Report, Tree
 from nxconvert.location import Location
-from nxconvert.mapping.export import Find, finds
+from nxconvert.mapping.export import Find, finds, wrong_constants
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.model import Rule
 from nxconvert.mapping.stated import arithmetic
@@ -115,6 +115,7 @@ def out_and_back(file: str, data: str, plan: Plan | None = None) -> Trial:
         told.differences = [Difference(x.what, "missing", x.where, "", x.why) for x in report.losses]
         _add(told, compare(data, back, plan), back)
         _settle_ulps(told, data, back, plan)
+        told.differences += _changed_constants(data, plan)
         _compare_places(told, before, _places(back, Plan(mapping=file, policy=plan.policy)))
     return told
 
@@ -159,6 +160,13 @@ def _compare_places(told: Trial, before: Places, after: Places) -> None:
                 told.differences.append(Difference(where, "place", one.path, other.path))
             else:
                 told.moved.append((where, one.path, other.path))
+
+
+def _changed_constants(data: str, plan: Plan) -> list[Difference]:
+    with open_source(Location.parse(data), plan, Report()) as source:
+        assert isinstance(source, Tree)
+        wrong = wrong_constants(source, mapping.load(plan.mapping), Report())
+        return [Difference(p, "constant", "another value", repr(r.file.constant), r.where) for p, r in wrong]
 
 
 def _compare_stated(told: Trial, where: str, one: Place, other: Place) -> None:

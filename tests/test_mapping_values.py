@@ -146,6 +146,8 @@ def test_constants_are_written_and_checked(tmp_path: Path) -> None:
         assert back["s1/detector"].attrs["kind"]
     assert len(report.notices) == 1
     assert "/s1/number is not 3" in str(report.notices[0])
+    told = out_and_back(str(tmp_path / "m.yaml"), str(tmp_path / "a.h5"))
+    assert [(d.where, d.kind) for d in told.differences] == [("/s1/number", "constant")]
 
 
 def test_guards_share_a_path(tmp_path: Path) -> None:

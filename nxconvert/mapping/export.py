@@ -151,6 +151,13 @@ def finds(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[Mapping[
         )
 
 
+def wrong_constants(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[str, Rule]]:
+    """Yield the paths of what a mapping says is always the same, and is not, each with the rule."""
+    walker = _Walker(tree.root, report)
+    for bound, path in Exported(tree, layout, report).keys_with_paths(walker):
+        yield from _Assembly(layout, walker, bound, path, ()).wrong_constants()
+
+
 def _within(path: str, base: str) -> bool:
     path, base = path.rstrip("/") + "/", "/" + base.strip("/") + "/"
     return path.startswith(base) or base.startswith(path)
@@ -384,12 +391,17 @@ class _Assembly:
 
     def _check_constants(self) -> None:
         """Tell of what a mapping says is always the same, and is not."""
+        for path, rule in self.wrong_constants():
+            self.walker.report.notice(
+                f"{self.file}{path} is not {rule.file.constant!r}, as {rule.where} says, and comes back as that"
+            )
+
+    def wrong_constants(self) -> Iterator[tuple[str, Rule]]:
+        """Yield the paths of what a mapping says is always the same, and is not, each with the rule."""
         for rule in self.layout.constants:
             for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound)):
                 if not _equal(attribute if node is None else node, rule.file.constant):
-                    self.walker.report.notice(
-                        f"{self.file}{path} is not {rule.file.constant!r}, as {rule.where} says, and comes back as that"
-                    )
+                    yield path, rule
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
