@@ -83,9 +83,33 @@ def test_pieces_come_in_order_from_several_processes() -> None:
     assert len(pieces[4].split()) == 400_000
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that were forked."""
+    pids: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        pid = fork()
+        if pid:
+            pids.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", noted)
+    return pids
+
+
+def none_is_left(pids: list[int]) -> bool:
+    """Tell whether processes have been waited for."""
+    for pid in pids:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return bool(pids)
+
+
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("bad", [3, 4, 5])
-def test_what_a_piece_raises_is_raised(bad: int) -> None:
+def test_what_a_piece_raises_is_raised(bad: int, forked: list[int]) -> None:
     def work(number: int) -> bytes:
         if number == bad:
             raise InputError(f"{number} is bad", "leave it out")
@@ -96,17 +120,15 @@ def test_what_a_piece_raises_is_raised(bad: int) -> None:
     with pytest.raises(InputError, match=f"{bad} is bad") as raised:
         next(pieces)
     assert raised.value.tip == "leave it out"
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # no child is left
+    assert none_is_left(forked)
 
 
 @pytest.mark.usefixtures("three")
-def test_processes_end_when_their_pieces_are_not_wanted() -> None:
+def test_processes_end_when_their_pieces_are_not_wanted(forked: list[int]) -> None:
     pieces = parallel.in_turn(lambda number: bytes(3 << 20), 50)
     assert len(next(pieces)) == 3 << 20
     pieces.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert none_is_left(forked)
 
 
 @pytest.mark.usefixtures("three")
