@@ -42,6 +42,12 @@ class ByteOffset(Encoder):
         out = out.astype(integers, copy=False).view(dtype.newbyteorder("<"))
         return out.astype(dtype, copy=False).reshape(shape)
 
+    def guess(self, raw: memoryview, values: Values, parameters: Parameters) -> Parameters | None:
+        stream = np.frombuffer(raw, np.int8)
+        if stream.size == values.size and not (stream == -128).any():
+            return parameters  # steps of one byte each: there is no other way to write them
+        return super().guess(raw, values, parameters)
+
     def encode(self, values: Values, parameters: Parameters) -> Any:
         little = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1)
         integers = _INTEGERS[values.dtype.itemsize]

@@ -254,10 +254,10 @@ class _Deflate(Codec):
 
             return imagecodecs.deflate_encode(plain, self._level)
         try:
-            from isal import isal_zlib
+            from isal import igzip_lib
         except ImportError:
             return zlib.compress(plain, self._level)
-        return isal_zlib.compress(plain, min(self._level, 1))
+        return igzip_lib.compress(plain, min(self._level, 1), igzip_lib.COMP_ZLIB)
 
     def decode(self, buffer: Raw, size: int, out: Values) -> bool:
         import imagecodecs

@@ -241,7 +241,8 @@ def _headers(
             whole = as_record(catalogue, number, columns)
             if record.entry == "entry":
                 whole = _with_sidecars(whole, catalogue, record, plan, report)
-            imported = Importer(load(mapping), report).tree(whole)
+            importer = Importer(load(mapping), report)
+            imported = importer.tree(importer.translated(whole))
             frames = f"/{record.entry}/data/data"
             attrs[frames] = _taken_out(imported.root, frames)
             if number:
