@@ -43,7 +43,7 @@ SEGMENT = 64 << 20
 WINDOW = 64 << 20
 """Files above this size are not read at once."""
 
-BATCH = 4 << 20
+BATCH = 16 << 20
 """Bytes of memory that the files of a batch take."""
 
 PROBLEMS = ("error", "skip", "fill")
