@@ -414,17 +414,17 @@ def test_a_truncated_packed_file_is_found(run: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what is written safe every few frames."""
-    from nxconvert.packed import pack
+    from nxconvert.packed import writing
 
-    monkeypatch.setattr(pack, "SEGMENT", 20_000)
+    monkeypatch.setattr(writing, "SEGMENT", 20_000)
 
 
 STOPPED = """
 import sys
 from pathlib import Path
 from nxconvert.format import Report
-from nxconvert.packed import pack
-pack.SEGMENT = 20_000
+from nxconvert.packed import pack, writing
+writing.SEGMENT = 20_000
 report = Report()
 pack.pack([sys.argv[1]], Path(sys.argv[2]), pack.Plan(), report)
 print(report.notices)

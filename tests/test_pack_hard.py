@@ -637,10 +637,10 @@ def test_a_run_that_was_killed_while_it_took_up_another_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nxconvert.format import Report
-    from nxconvert.packed import journal, pack
+    from nxconvert.packed import journal, pack, writing
     from nxconvert.packed.verify import verify
 
-    monkeypatch.setattr(pack, "SEGMENT", 3_000)
+    monkeypatch.setattr(writing, "SEGMENT", 3_000)
     scan = tmp_path / "d"
     scan.mkdir()
     for i in range(60):
@@ -655,19 +655,19 @@ def test_a_run_that_was_killed_while_it_took_up_another_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             pack.pack([str(scan)], out, pack.Plan(), Report())
     marks = len(list(journal.read(journal.names(out, 0)[1])))
-    copied = pack._Run._copied
+    copied = writing.Writing._copied
     count = 0
 
     def few(self: Any, *arguments: Any) -> bool:
         nonlocal count
         count += 1
         if count > 3:
-            self._settle()
+            self.settle()
             raise KeyboardInterrupt
         return copied(self, *arguments)
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(pack._Run, "_copied", few)
+        stopped.setattr(writing.Writing, "_copied", few)
         with pytest.raises(KeyboardInterrupt):
             pack.pack([str(scan)], out, pack.Plan(), Report())
     assert journal.left(out) == [1, 0]
@@ -682,8 +682,8 @@ def test_a_run_that_was_killed_while_it_took_up_another_loses_nothing(
 
 FULL = """
 import sys
-from nxconvert.packed import pack
-pack.SEGMENT = 30_000
+from nxconvert.packed import writing
+writing.SEGMENT = 30_000
 from nxconvert.cli.boundary import start
 from nxconvert.cli.main import app
 start(app)
@@ -737,9 +737,9 @@ def test_frames_of_several_shapes_stay_together_or_are_told(run: Run, tmp_path: 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
 def test_ctrl_c_says_that_the_same_command_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nxconvert.packed import pack
+    from nxconvert.packed import pack, writing
 
-    monkeypatch.setattr(pack, "SEGMENT", 100)
+    monkeypatch.setattr(writing, "SEGMENT", 100)
     series(tmp_path / "d", 9)
 
     def stop(self: object) -> None:

@@ -1,47 +1,42 @@
 """Packing: files of images into one HDF5 file, in one pass over their bytes.
 
 Files are read, hashed and encoded in threads, a few ahead of the one that is written; what they become is written in
-their order. Every 64 MB what was written is flushed, read again and entered into the journal, in a thread of its own;
-a run that was killed goes on from there.
+their order.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import hashlib
-import os
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xxhash
 
 from nxconvert import registry
 from nxconvert.compressed import inside
-from nxconvert.dissection import FileContent
+from nxconvert.dissection import FileContent, Piece
 from nxconvert.engine.codecs import pool, workers
-from nxconvert.engine.publish import sync
-from nxconvert.errors import InputError, OutputError, UsageError
-from nxconvert.format import Report
+from nxconvert.errors import InputError, UsageError
+from nxconvert.format import Content, Dissection, Report
 from nxconvert.mapping.load import load
 from nxconvert.packed import journal as journals
 from nxconvert.packed import seal
 from nxconvert.packed.contents import Columns, describe
 from nxconvert.packed.origin import Origin
-from nxconvert.packed.store import STREAM_CHUNK, STREAMS, Store, read_at
-from nxconvert.packed.take import KEPT, Job, Room, Stored, Taken, Target, cut, disassemble, recipe, take_all
-from nxconvert.series import Catalogue, FrameRecord, Layout, catalogued, entries, listed
-
-SEGMENT = 64 << 20
-"""Bytes after which what was written is made safe."""
+from nxconvert.packed.store import STREAMS
+from nxconvert.packed.take import KEPT, Job, Part, Room, Taken, Target, cut, disassemble, recipe, take_all
+from nxconvert.packed.writing import Made, Writing
+from nxconvert.series import Catalogue, File, FrameRecord, Layout, catalogued, entries, listed
 
 WINDOW = 64 << 20
 """Files above this size are not read at once."""
+
+STEP = 8 << 20
+"""Bytes of such a file that are looked at at once."""
 
 BATCH = 16 << 20
 """Bytes of memory that the files of a batch take."""
@@ -175,28 +170,6 @@ def _refused(catalogue: Catalogue, plan: Plan, report: Report) -> bool:
 
 
 @dataclass
-class _Tail:
-    """The end of a stream that fills no chunk yet."""
-
-    pending: bytearray = field(default_factory=bytearray)
-    chunks: int = 0
-
-    @property
-    def length(self) -> int:
-        return self.chunks * STREAM_CHUNK + len(self.pending)
-
-
-@dataclass
-class _Segment:
-    """What was written since the last mark."""
-
-    files: int
-    bytes: int = 0
-    chunks: list[tuple[str, int, int, int, int]] = field(default_factory=list)
-    taken: list[tuple[str, str, list[int], list[int]]] = field(default_factory=list)
-
-
-@dataclass
 class _Batch:
     """Files that one thread takes apart at once: small files are many, and each change of threads costs time."""
 
@@ -227,69 +200,46 @@ class _Run:
         self.plan, self.report = plan, report
         self.origin = Origin(records=[_about(r) for r in catalogue.records])
         self.columns = Columns(catalogue.records, plan.memory // 4, out.absolute().parent)
-        self.tails = {name: _Tail() for name in STREAMS}
-        self.saved: dict[str, tuple[bytes, int]] | None = None
-        self.stored: set[tuple[str, int]] = set()
-        self.done = 0
-        self.marker = ThreadPoolExecutor(1, "journal")
-        self.marking: Future[None] | None = None
-        self.marked = False
         self.rooms: list[Room] = []
         self.formats = registry.formats()
+        self.writing = Writing(out)
 
     def run(self) -> None:
         """Pack, and give the file its name."""
-        generations = journals.left(self.out)
-        self.generation = generations[0] + 1 if generations else 0
-        self.part, journal = journals.names(self.out, self.generation)
-        self.store = Store(self.part)
         try:
             self._datasets()
-            self.journal = journals.Journal(journal, self._identity())
-            with self.journal:
-                self._take_up(generations)
-                self.segment = _Segment(self.done)
-                self._files()
-                self._settle()
+            self.writing.start(self._identity(), self._taken_up)
+            if self.writing.done:
+                self.report.notice(
+                    f"going on with {self.writing.done} of {len(self.catalogue.files)} files packed before"
+                )
+            self._files()
             self._complete()
+            self.writing.publish()
         except BaseException:
-            self.marker.shutdown(cancel_futures=True)
-            self._close_after()
+            self.writing.give_up()
             raise
         finally:
             self.columns.close()
-        self.marker.shutdown()
-        self.part.replace(self.out)
-        if os.name != "nt":
-            sync(self.out.parent)
-        journal.unlink()
-
-    def _close_after(self) -> None:
-        """Close the unfinished file. It stays for the next run to take up, when anything in it is safe."""
-        with contextlib.suppress(OutputError):  # the first error is the one to tell
-            self.store.close()
-        if not self.marked:
-            for path in journals.names(self.out, self.generation):
-                path.unlink(missing_ok=True)
 
     def _datasets(self) -> None:
+        store = self.writing.store
         for record in self.catalogue.records:
+            shape = (len(record), *record.shape)
             if record.moves is not None:
-                shape = (len(record), *record.shape)
-                self.store.frames(record.entry, shape, record.dtype, record.moves.chunk, record.moves.filters)
+                store.frames(record.entry, shape, record.dtype, record.moves.chunk, record.moves.filters)
                 continue
             chunk = self.plan.chunks or (1, *record.shape)
-            if len(chunk) != len(record.shape) + 1 or chunk[0] != 1 or min(chunk) < 1:
+            if len(chunk) != len(shape) or chunk[0] != 1 or min(chunk) < 1:
                 wanted = "1," + ",".join(map(str, record.shape))
                 given = ",".join(map(str, chunk))
                 raise UsageError(
                     f"--chunks {given} does not fit {record.series}: its frames are stored one by one",
                     f"write at most {wanted}",
                 )
-            shape = (len(record), *record.shape)
-            self.store.frames(record.entry, shape, record.dtype, chunk[1:], self.plan.compression)
+            store.frames(record.entry, shape, record.dtype, chunk[1:], self.plan.compression)
         for name in STREAMS:
-            self.store.stream(name)
+            store.stream(name)
 
     def _identity(self) -> dict[str, Any]:
         """Return what is packed and how: a run may go on with the work of another one only when it is all the same."""
@@ -300,63 +250,14 @@ class _Run:
         how = [self.plan.compression, list(self.plan.chunks or ()), self.plan.on_problem]
         return {"journal": 1, "files": digest.hexdigest(), "records": records, "how": how}
 
-    # Going on with the work of a run that was killed
-
-    def _take_up(self, generations: Sequence[int]) -> None:
-        """Copy what an earlier run made safe, chunk by chunk, and its marks."""
-        identity = self._identity()
-        found = []
-        for generation in generations:
-            part, journal = journals.names(self.out, generation)
-            marks = list(journals.read(journal)) if journal.exists() and part.exists() else []
-            usable = marks[1:] if marks[:1] == [identity] else []
-            found.append((len(usable), generation, part, usable))
-        # a run may have been killed while it copied the work of one before it, which has more
-        for _, generation, part, marks in sorted(found, key=lambda f: f[:2], reverse=True):
-            if marks and not self.done:
-                handle = os.open(part, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-                try:
-                    for mark in marks:
-                        if not self._copied(handle, mark):
-                            break
-                finally:
-                    os.close(handle)
-                self._settle()
-                if self.done:
-                    self.report.notice(f"going on with {self.done} of {len(self.catalogue.files)} files packed before")
-            journals.remove(self.out, generation)
-
-    def _copied(self, handle: int, mark: Mapping[str, Any]) -> bool:
-        """Copy the chunks of one mark; tell whether all are as they were written."""
-        raws = []
-        for _, _, offset, size, digest in mark["chunks"]:
-            raw = read_at(handle, offset, size)
-            if len(raw) != size or xxhash.xxh3_64_intdigest(raw) != digest:
-                return False
-            raws.append(raw)
-        segment = self.segment = _Segment(mark["files"])
-        for raw, (name, number, _, _, digest) in zip(raws, mark["chunks"], strict=True):
-            self._write(name, number, raw, digest)
-            self.stored.add((name, number))
-        for sha256, parts, sizes, bad in mark["taken"]:
-            self._add(bytes.fromhex(sha256), parts, sizes, bad)
-            segment.taken.append((sha256, parts, sizes, bad))
-            self._reread_header(self.done)
-            self.done += 1
-        for name, (tail, chunks) in mark["tails"].items():
-            self.tails[name] = _Tail(bytearray(base64.b64decode(tail)), chunks)
-        segment.files = self.done
-        self._mark(mark["tails"])
-        return True
-
-    def _reread_header(self, number: int) -> None:
-        """Read the header of a file once more whose frames are stored already."""
+    def _taken_up(self, made: Made) -> None:
+        """Take down a file that an earlier run packed; its header is read once more."""
+        number = len(self.origin.names)
         file = self.catalogue.files[number]
+        self._add(made)
         if file.format:
             with FileContent(file.path) as content:
-                dissect = self.formats[file.format].dissect
-                assert dissect is not None
-                found = dissect(inside(content) or content)
+                found = self._dissected(number, inside(content) or content)
                 self._columns(number, [entries(found, n, self.layout) for n in range(len(found.frames))])
 
     # File after file
@@ -367,7 +268,7 @@ class _Run:
         batch = _Batch()
         most, limit = workers() + 2, self.plan.memory // 2
         try:
-            for number in range(self.done, len(self.catalogue.files)):
+            for number in range(self.writing.done, len(self.catalogue.files)):
                 file = self.catalogue.files[number]
                 whole = bool(file.format) and file.size <= WINDOW
                 job = Job(file, self.formats[file.format], self._targets(number)) if whole else None
@@ -403,14 +304,16 @@ class _Run:
             pending.append(batch)
 
     def _targets(self, number: int) -> list[Target | None]:
+        """Return where each frame of a file goes."""
         targets: list[Target | None] = []
+        stored = self.writing.stored
         for record, row in self.catalogue.rows(number):
             if record < 0:
                 targets.append(None)
                 continue
-            dataset = self.store.datasets[self.catalogue.records[record].entry]
+            dataset = self.writing.store.datasets[self.catalogue.records[record].entry]
             per_row = dataset.per_row
-            there = bool(self.stored) and all((dataset.name, row * per_row + i) in self.stored for i in range(per_row))
+            there = bool(stored) and all((dataset.name, row * per_row + i) in stored for i in range(per_row))
             moved = self.catalogue.records[record].moves
             plain, moves = not dataset.filters, moved is not None and moved.filters == dataset.filters
             targets.append(Target(dataset.name, row, per_row, dataset.chunk, dataset.codec, plain, there, moves))
@@ -422,68 +325,75 @@ class _Run:
         assert batch.work is not None
         assert batch.room is not None
         for number, taken in zip(batch.numbers, batch.work.result(), strict=True):
-            self._chunks(taken.chunks)
-            self._taken(number, taken)
+            self.writing.chunks(taken.chunks)
+            made = self._taken(number, taken)
             if taken.kept:
-                self._stream("kept", taken.whole)
-            self._end_of_file(number)
+                self.writing.stream("kept", taken.whole)
+            self._done(number, made)
         self.rooms.append(batch.room)
 
     def _large(self, number: int) -> None:
         """Take a file apart that is not an image, or too large to be held: its bytes pass by window after window."""
         file = self.catalogue.files[number]
-        self.saved = {name: (bytes(tail.pending), tail.chunks) for name, tail in self.tails.items()}
-        with FileContent(file.path) as content:
+        taken = Taken(b"")
+        with FileContent(file.path) as content, self.writing.large():
             content.expect(file.size, file.mtime)
-            taken = Taken(b"")
-            good = []
+            good: list[tuple[Piece, Part]] = []
             if file.format:
-                dissect = self.formats[file.format].dissect
-                assert dissect is not None
-                image = inside(content) if file.packed else content
                 taken.kept = file.packed
+                image = inside(content) if file.packed else content
                 assert image is not None
-                found = dissect(image)
-                room = _Fresh()
-                good = disassemble(image, found, self.layout, self._targets(number), room, taken, self._chunks)
-            cut_literals = not taken.kept and bool(good)
-            if cut_literals:
+                found = self._dissected(number, image)
+                targets = self._targets(number)
+                good = disassemble(image, found, self.layout, targets, _Fresh(), taken, self.writing.chunks)
+            if good and not taken.kept:
                 cut(content, file.size, good, taken)
-            elif file.size:
-                taken.parts, taken.sizes = [KEPT], [file.size]
-            digest = hashlib.sha256()
-            for at in range(0, file.size, 8 << 20):
-                window = content.view(at, min(8 << 20, file.size - at))
-                if len(window) != min(8 << 20, file.size - at):
-                    raise InputError(f"{file.path} was cut off while it was being packed", "pack it again")
-                digest.update(window)
-                if not cut_literals:
-                    self._stream("kept", window)
-            taken.sha256 = digest.digest()
+                taken.sha256 = self._passed(content, file, lambda window: None)
+            else:
+                taken.parts, taken.sizes = ([KEPT], [file.size]) if file.size else ([], [])
+                taken.sha256 = self._passed(content, file, lambda window: self.writing.stream("kept", window))
             content.expect(file.size, file.mtime)
-        self._taken(number, taken)
-        self.saved = None
-        self._end_of_file(number)
+            made = self._taken(number, taken)
+        self._done(number, made)
 
-    def _taken(self, number: int, taken: Taken) -> None:
-        """Take down how a file is made."""
+    def _passed(self, content: FileContent, file: File, use: Callable[[memoryview], None]) -> bytes:
+        """Let all bytes of a file pass by; return their SHA-256."""
+        digest = hashlib.sha256()
+        for at in range(0, file.size, STEP):
+            window = content.view(at, min(STEP, file.size - at))
+            if len(window) != min(STEP, file.size - at):
+                raise InputError(f"{file.path} was cut off while it was being packed", "pack it again")
+            digest.update(window)
+            use(window)
+        return digest.digest()
+
+    def _dissected(self, number: int, content: Content) -> Dissection:
+        dissect = self.formats[self.catalogue.files[number].format].dissect
+        assert dissect is not None
+        return dissect(content)
+
+    # Taking down
+
+    def _taken(self, number: int, taken: Taken) -> Made:
+        """Take down how a file is made, and write its literals."""
         for frame, reason in taken.damaged.items():
-            file = self.catalogue.files[number]
-            message = f"{file.name}: {reason}"
+            message = f"{self.catalogue.files[number].name}: {reason}"
             if self.plan.on_problem == "error":
                 raise InputError(message, "--on-problem skip or fill keeps the file whole and marks its frame")
             self.report.notice(f"{message}; it is kept whole, and frame {frame} is marked as damaged")
         for literal in taken.literals:
-            self._stream("literals", literal)
-        parts, bad = recipe(taken.parts), sorted(taken.damaged)
+            self.writing.stream("literals", literal)
         self._columns(number, taken.headers)
-        self._add(taken.sha256, parts, taken.sizes, bad)
-        self.segment.taken.append((taken.sha256.hex(), parts, taken.sizes, bad))
+        made = taken.sha256.hex(), recipe(taken.parts), taken.sizes, sorted(taken.damaged)
+        self._add(made)
+        return made
 
-    def _add(self, sha256: bytes, parts: str, sizes: list[int], damaged: Sequence[int]) -> None:
+    def _add(self, made: Made) -> None:
+        """Add the next file to the origin."""
+        sha256, parts, sizes, damaged = made
         number = len(self.origin.names)
         file = self.catalogue.files[number]
-        self.origin.add(file.name, file.size, file.mtime, sha256, parts, sizes)
+        self.origin.add(file.name, file.size, file.mtime, bytes.fromhex(sha256), parts, sizes)
         rows = self.catalogue.rows(number)
         self.origin.frames.append(len(rows))
         for frame, (record, row) in enumerate(rows):
@@ -497,110 +407,16 @@ class _Run:
             if record >= 0:
                 self.columns.put(record, row, header)
 
-    # Writing
-
-    def _chunks(self, chunks: Sequence[Stored]) -> None:
-        for chunk in chunks:
-            if chunk.digest is None:
-                digest, place, size = self.store.write_values(chunk.name, chunk.number, chunk.raw)
-                self._note(chunk.name, chunk.number, place, size, digest)
-            else:
-                self._write(chunk.name, chunk.number, chunk.raw, chunk.digest)
-
-    def _write(self, name: str, number: int, raw: Any, digest: int, length: int = 0) -> None:
-        place = self.store.write(name, number, raw, digest, length)
-        self._note(name, number, place, len(raw), digest)
-
-    def _note(self, name: str, number: int, place: int, size: int, digest: int) -> None:
-        self.segment.chunks.append((name, number, place, size, digest))
-        self.segment.bytes += size
-        if self.saved is not None and self.segment.bytes >= SEGMENT:
-            self._mark_within()
-
-    def _stream(self, name: str, data: Any) -> None:
-        """Add bytes to a stream; full chunks are written."""
-        tail = self.tails[name]
-        view = memoryview(data).cast("B")
-        at = 0
-        while at < len(view):
-            n = min(STREAM_CHUNK - len(tail.pending), len(view) - at)
-            tail.pending += view[at : at + n]
-            at += n
-            if len(tail.pending) == STREAM_CHUNK:
-                self._write_stream(name, tail)
-
-    def _write_stream(self, name: str, tail: _Tail, length: int = 0) -> None:
-        raw = bytes(tail.pending).ljust(STREAM_CHUNK, b"\0")
-        codec = self.store.datasets[name].codec
-        assert codec is not None
-        buffer = np.empty(codec.room, np.uint8)
-        stored = codec.encode(np.frombuffer(raw, np.uint8), buffer)
-        number = tail.chunks
-        tail.pending.clear()
-        tail.chunks += 1
-        self._write(name, number, stored, xxhash.xxh3_64_intdigest(stored), length)
-
-    # Making it safe
-
-    def _end_of_file(self, number: int) -> None:
-        self.done = number + 1
+    def _done(self, number: int, made: Made) -> None:
         self.report.moved(self.out.name, self.catalogue.files[number].size)
-        self.segment.files = self.done
-        if self.segment.bytes >= SEGMENT:
-            self._mark({n: (base64.b64encode(t.pending).decode(), t.chunks) for n, t in self.tails.items()})
-
-    def _mark_within(self) -> None:
-        """Make safe what was written of a large file; its own bytes in the streams do not count yet."""
-        assert self.saved is not None
-        kept = [c for c in self.segment.chunks if c[0] not in STREAMS or c[1] < self.saved[c[0]][1]]
-        rest = [c for c in self.segment.chunks if c[0] in STREAMS and c[1] >= self.saved[c[0]][1]]
-        self.segment.chunks = kept
-        self._mark({n: (base64.b64encode(b).decode(), chunks) for n, (b, chunks) in self.saved.items()})
-        self.segment.chunks += rest
-
-    def _mark(self, tails: Mapping[str, tuple[str, int]]) -> None:
-        """Have a thread flush what was written, read it again, and enter it into the journal."""
-        segment, self.segment = self.segment, _Segment(self.done)
-        if self.marking is not None:
-            self.marking.result()
-        self.marking = self.marker.submit(self._make_safe, segment, dict(tails))
-
-    def _make_safe(self, segment: _Segment, tails: Any) -> None:
-        self.store.sync()
-        chunks = []
-        for name, number, offset, size, digest in segment.chunks:
-            at = offset
-            if self.store.reread(at, size) != digest:
-                at = self.store.place(name, number)
-                if self.store.reread(at, size) != digest:
-                    raise OutputError(f"{self.part}: what was written reads back differently", "check the disk")
-            chunks.append((name, number, at, size, digest))
-        self.marked = True
-        self.journal.mark({"files": segment.files, "chunks": chunks, "taken": segment.taken, "tails": tails})
-
-    def _settle(self) -> None:
-        """Wait until the last mark is in the journal."""
-        if self.marking is not None:
-            self.marking.result()
-            self.marking = None
-
-    # The end
+        self.writing.file_done(made)
 
     def _complete(self) -> None:
         """Write the ends of the streams, the headers' columns, the plot and the origin; seal the file."""
-        lengths = self.origin.stream_lengths()
-        if len(self.origin.names) != len(self.catalogue.files) or any(
-            tail.length != lengths[name] for name, tail in self.tails.items()
-        ):
-            raise OutputError(f"{self.part} is not what was to be written; it is given up", "please report it")
-        for name, tail in self.tails.items():
-            if tail.pending:
-                self._write_stream(name, tail, tail.length)
-        digests = {d.name: (d.path, np.frombuffer(d.digests, np.uint64)) for d in self.store.datasets.values()}
-        self.store.close()
-        describe(self.part, self.catalogue, self.columns, self.mapping, self.origin, digests, self.plan, self.report)
-        seal.close(self.part)
-        sync(self.part)
+        digests = self.writing.complete(self.origin.stream_lengths())
+        part = self.writing.part
+        describe(part, self.catalogue, self.columns, self.mapping, self.origin, digests, self.plan, self.report)
+        seal.close(part)
 
 
 class _Fresh(Room):
