@@ -13,7 +13,7 @@ from nxconvert.cli.boundary import start
 
 app = typer.Typer(
     name="nxconvert",
-    help="Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more.",
+    help="Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more; pack image files into HDF5.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -43,7 +43,7 @@ def version(value: bool) -> None:
 def root(
     version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more."""
+    """Convert scientific data between NeXus/HDF5 and CSV, ASCII, SPEC, TIFF and more; pack image files into HDF5."""
 
 
 def main() -> None:

@@ -316,7 +316,7 @@ def create(path: Path, report: Report) -> EdfSink:
 FORMAT = Format(
     name="edf",
     title="EDF images (ESRF)",
-    extensions=(".edf", ".edfz", ".ccd"),
+    extensions=(".edf",),
     sniff=sniff,
     open=open_records,
     create=create,
