@@ -297,7 +297,8 @@ def test_shipped_mappings_go_out_and_back_on_real_files(name: str, file: str, fi
     with open_source(Location(str(path)), Plan(), Report()) as tree:
         layout = chosen(tree, Report())
     assert layout is not None
-    assert layout.name == name
+    # Diamond's files have other NXdata beside measurement: auto takes each of them, and drops none
+    assert layout.name == ("nxdata" if name == "diamond" else name)
     told = out_and_back(name, str(path))
     assert told.differences == []
     assert told.moved == []
