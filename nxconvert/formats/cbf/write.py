@@ -124,13 +124,13 @@ class CbfSink(RecordSink):
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
     def end(self) -> None:
-        pass
+        """Nothing is known late: each file is whole when its frame is written."""
 
     def close(self) -> None:
-        pass
+        """No file is open."""
 
     def abort(self) -> None:
-        pass
+        """No file is open."""
 
 
 def _section(values: np.ndarray[Any, Any], raw: Any, *, packed: bool) -> list[str]:

@@ -7,6 +7,7 @@ place in their own file is known are fetched from there by threads. Uncompressed
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -156,9 +157,9 @@ class TiffSink(RecordSink):
         if missing:
             self.missing.setdefault(name, []).extend(missing)
 
+    @abstractmethod
     def put(self, block: Block, data: np.ndarray[Any, Any]) -> None:
         """Take frames that are ready, into threads."""
-        raise NotImplementedError
 
     def submit(self, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Have a thread work on so many bytes of frames."""
@@ -172,9 +173,9 @@ class TiffSink(RecordSink):
             self.drain(_BEHIND)
             self.report.moved(self.frames.record.source, self.frames.nbytes)
 
+    @abstractmethod
     def put_item(self, row: int) -> None:
         """Have a thread fetch a frame."""
-        raise NotImplementedError
 
     def packed(self, frame: np.ndarray[Any, Any]) -> Packed:
         """Compress a frame's strips."""
