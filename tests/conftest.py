@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nxconvert import compiled
+
 ROOT = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("NXCONVERT_CORPUS", ROOT.parent / "shared" / "corpus"))
 
@@ -51,3 +53,12 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(params=["compiled", "python"])
+def with_and_without_compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: with the compiled library, and as where nothing was compiled."""
+    if request.param == "python":
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    elif compiled.library() is None:
+        pytest.skip("nothing was compiled here")

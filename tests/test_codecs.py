@@ -49,6 +49,7 @@ def test_the_library_is_found() -> None:
         pytest.skip("hdf5plugin's library does not show its functions here")
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @pytest.mark.parametrize("pipeline", ["bitshuffle-lz4", "bitshuffle-zstd", "shuffle gzip", "shuffle gzip 9"])
 def test_a_soak_in_threads_makes_no_wrong_stream(tmp_path: Path, pipeline: str) -> None:
     threads, each, size = 4, 250, 16_384
@@ -90,6 +91,7 @@ def test_a_soak_in_threads_makes_no_wrong_stream(tmp_path: Path, pipeline: str) 
                 assert np.array_equal(made[number * each + i], values)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_hdf5_reads_what_is_encoded_and_its_own_chunks_are_decoded(tmp_path: Path, pipeline: str, dtype: str) -> None:

@@ -25,6 +25,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from nxconvert import compiled
+
 Filters: TypeAlias = Sequence[tuple[int, tuple[int, ...]]]
 Values: TypeAlias = np.ndarray[Any, Any]
 Raw: TypeAlias = np.ndarray[tuple[int], np.dtype[np.uint8]]
@@ -34,6 +36,7 @@ _COMPRESSORS = {2: "lz4", 3: "zstd"}
 _SIZE = Struct(">I").unpack_from
 _PIECE = 32 << 10
 _KEPT = 64 << 20
+_LARGEST = 64 << 10  # bytes of a block that the compiled encoder takes
 
 
 class Codec(ABC):
@@ -206,10 +209,12 @@ class _Bitshuffle(Codec):
         self._library, self._n, self._itemsize, self._block, self._level = library, n, itemsize, block, level
         self._header = (n * itemsize).to_bytes(8, "big") + (block * itemsize).to_bytes(4, "big")
         self.room = 12 + library.bound(n, itemsize, block)
+        own = compiled.library() if not level and block * itemsize <= _LARGEST else None
+        self._compress = own.nx_bitshuffle_lz4 if own is not None else library.compress
 
     def encode(self, values: Values, buffer: Raw) -> Any:
         buffer[:12] = np.frombuffer(self._header, np.uint8)
-        size = self._library.compress(
+        size = self._compress(
             values.ctypes.data, buffer.ctypes.data + 12, self._n, self._itemsize, self._block, *self._level
         )
         if size < 0:
