@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import xxhash
 
 from nxconvert.compressed import inside
+from nxconvert.digests import sha256
 from nxconvert.dissection import STORED, Dissection, Entry, Piece, pixels
 from nxconvert.encoders import RAW, encoder
 from nxconvert.engine.codecs import Codec
@@ -140,9 +140,9 @@ class Room:
             raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
         return view
 
-    def unload(self, file: File) -> None:
-        """Take back the memory of the file that was loaded last; the next one finds it in the processor's cache."""
-        self._loaded -= -(-file.size // _ALIGNED) * _ALIGNED
+    def unload(self, jobs: Sequence[Job]) -> None:
+        """Take back the memory of what was loaded last; the next files find it in the processor's cache."""
+        self._loaded -= sum(job.loaded for job in jobs)
 
     def buffer(self, size: int) -> Raw:
         """Give bytes to encode into."""
@@ -162,6 +162,11 @@ class Job:
     def loaded(self) -> int:
         """Bytes of memory that the file takes."""
         return -(-self.file.size // _ALIGNED) * _ALIGNED
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what is stored are bytes of the file itself."""
+        return any(t is not None and (t.plain or t.moves or t.codec is None) for t in self.targets)
 
     @property
     def encoded(self) -> int:
@@ -188,16 +193,25 @@ def read_into(handle: int, view: memoryview) -> int:
 def take_all(jobs: Sequence[Job], layout: Layout, room: Room) -> list[Taken]:
     """Take files apart that fit into memory together; what is returned lies in the room."""
     room.prepare(sum(job.loaded for job in jobs), sum(job.encoded for job in jobs))
-    return [take(job, layout, room) for job in jobs]
+    out = []
+    for start in range(0, len(jobs), 2):  # two digests take the time of one
+        some = jobs[start : start + 2]
+        held = [room.load(job.file) for job in some]
+        out += [_take(*each, layout, room) for each in zip(some, held, sha256(held), strict=True)]
+        if not any(job.lasts or taken.kept for job, taken in zip(some, out[start:], strict=True)):
+            room.unload(some)
+    return out
 
 
-def take(job: Job, layout: Layout, room: Room) -> Taken:
+def _take(job: Job, held: memoryview, digest: bytes, layout: Layout, room: Room) -> Taken:
     """Take a file apart.
 
     Parameters
     ----------
     job
         The file.
+    held, digest
+        Its bytes, and their SHA-256.
     layout
         How its header is understood.
     room
@@ -208,9 +222,7 @@ def take(job: Job, layout: Layout, room: Room) -> Taken:
     InputError
         When it is not as it was when its header was looked at.
     """
-    file = job.file
-    held = room.load(file)
-    taken = Taken(hashlib.sha256(held).digest())
+    file, taken = job.file, Taken(digest)
     content = Content(file.path, held)
     if file.packed:  # another version of the compressor may make other bytes: they are kept beside the frames
         content, taken.kept = inside(content) or content, True
@@ -222,8 +234,6 @@ def take(job: Job, layout: Layout, room: Room) -> Taken:
     cut(content, file.size, good, taken)
     if taken.kept:
         taken.whole = held
-    elif not any(t is not None and (t.plain or t.moves or t.codec is None) for t in job.targets):
-        room.unload(file)
     return taken
 
 
