@@ -6,6 +6,7 @@
     nxconvert.pack(folder, output)       files of images in one HDF5 file
     nxconvert.restore(packed, folder)    those files again, byte for byte
     nxconvert.verify(packed)             whether a packed file is whole
+    nxconvert.validate(file)             what programs would stumble over in a NeXus file
     nxconvert.formats()                  the formats by name
 
 ``Record`` and ``Field`` are tables and stacks; a record goes to and from pandas. All errors are ``NxconvertError``.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from nxconvert.packed.api import pack, restore, verify
     from nxconvert.record import Field, Record, Role
     from nxconvert.registry import formats
+    from nxconvert.validation import Problem, Validation, validate
 
 __version__ = "0.1.0"
 
@@ -53,6 +55,7 @@ _HOMES = {
     "nxconvert.format": ("Format", "Report"),
     "nxconvert.packed.api": ("pack", "restore", "verify"),
     "nxconvert.record": ("Field", "Record", "Role"),
+    "nxconvert.validation": ("Problem", "Validation", "validate"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -69,12 +72,14 @@ __all__ = [
     "NxconvertError",
     "OutputError",
     "PolicyError",
+    "Problem",
     "Record",
     "RecordFile",
     "Report",
     "Role",
     "TreeFile",
     "UsageError",
+    "Validation",
     "__version__",
     "compare",
     "convert",
@@ -82,6 +87,7 @@ __all__ = [
     "open",
     "pack",
     "restore",
+    "validate",
     "verify",
 ]
 

@@ -273,6 +273,7 @@ def convert(
     table: Literal["long", "matrix"] | None = None,
     unfinished: bool = False,
     name: str = "",
+    validate: Literal["nxdl"] | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     strict: bool = False,
@@ -307,6 +308,9 @@ def convert(
         Whether scans that have not ended are written too.
     name
         Template of the outputs' names, e.g. ``{stem}_{entry}{ext}``.
+    validate
+        ``nxdl`` checks an HDF5 output against the application definitions that it names, by pynxtools; one that is
+        not valid raises, and is there all the same.
     overwrite, dry_run
         Whether outputs that exist are replaced; whether nothing is written at all.
     strict
@@ -346,6 +350,7 @@ def convert(
         matrix=None if table is None else _choice(table, "table", ("long", "matrix")) == "matrix",
         unfinished=unfinished,
         name=name,
+        validate=_choice(validate, "validate", ("nxdl",)) if validate else "",
         overwrite=overwrite,
         dry_run=dry_run,
         options=options,

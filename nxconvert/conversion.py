@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nxconvert import fit, grid, mapping, naming, registry
+from nxconvert import fit, grid, mapping, naming, nxdl, registry, validation
 from nxconvert.array import Array, Member
 from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
@@ -66,6 +66,8 @@ class Plan:
         Whether scans without an end are written too.
     name
         Template of the outputs' names, with ``{stem}``, ``{entry}``, ``{part}`` and ``{ext}``.
+    validate
+        ``nxdl`` to validate the output against its application definitions too.
     overwrite, dry_run
         Whether outputs that exist are replaced; whether nothing is written at all.
     options
@@ -83,6 +85,7 @@ class Plan:
     matrix: bool | None = None
     unfinished: bool = False
     name: str = ""
+    validate: str = ""
     overwrite: bool = False
     dry_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -116,6 +119,7 @@ def convert(inputs: Sequence[str | Location], output: str, plan: Plan = Plan(), 
     target = Location.parse(output)
     format = registry.for_output(target, plan.to_format)
     _check_options(plan, format)
+    _check_validation(plan, format, target)
     with naming.inputs(inputs) as places:
         _convert(places, target, format, plan, report)
     return report
@@ -151,6 +155,17 @@ def _check_options(plan: Plan, format: Format) -> None:
             raise UsageError(f"{option} {value!r} is not one of {', '.join(o.choices)}", tip)
     if plan.overwrite and plan.options.get("append"):
         raise UsageError("--append and --overwrite exclude each other", "leave one of them out")
+
+
+def _check_validation(plan: Plan, format: Format, target: Location) -> None:
+    """Refuse, before any work is done, a validation that cannot be."""
+    if not plan.validate:
+        return
+    if plan.validate != "nxdl":
+        raise UsageError(f"--validate {plan.validate!r} is no validation", "write --validate nxdl")
+    if format.name != "hdf5" or target.is_stream:
+        raise UsageError("--validate nxdl is for NeXus/HDF5 files", "leave it out, or name an output that ends in .h5")
+    nxdl.require()
 
 
 def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
@@ -263,6 +278,23 @@ def _into_tree(
     if good:
         publisher.publish(path)
         report.outputs.append(target.file)
+    if good and plan.validate:
+        _validate(path, target, report)
+
+
+def _validate(path: Path, target: Location, report: Report) -> None:
+    """Validate an output against its application definitions; it stays, whatever is found."""
+    try:
+        found = nxdl.problems(path)
+    except InputError as error:
+        report.failed.append((target.file, error))
+        return
+    for problem in found:
+        report.notice(f"{target.file}: {problem}")
+    if found:
+        count = "one problem" if len(found) == 1 else f"{len(found)} problems"
+        message = f"{target.file} was written, but is not valid: {count}"
+        report.failed.append((target.file, InputError(message, "the warnings say what pynxtools found")))
 
 
 def _tree_of(
@@ -282,6 +314,8 @@ def _tree_of(
             taken |= _input_into_tree(place, sink, plan, report, moved, importers, alone=len(places) == 1)
         stamp(sink, [str(p) for p in places], taken)
         sink.close()
+        if importers:
+            validation.tell(part, format, plan.policy, report, str(path))
     except NxconvertError as error:
         sink.abort()
         publisher.discard(path)

@@ -64,7 +64,7 @@ def test_keyword_arguments_are_those_of_the_command() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["open", "convert", "compare"])
+@pytest.mark.parametrize("name", ["open", "convert", "compare", "validate"])
 def test_docstrings_name_every_parameter_and_the_errors(name: str) -> None:
     function = getattr(nxconvert, name)
     text = inspect.getdoc(function) or ""

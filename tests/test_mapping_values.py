@@ -130,15 +130,15 @@ def test_a_number_or_a_name_that_is_not_listed_is_an_error(tmp_path: Path) -> No
 
 def test_constants_are_written_and_checked(tmp_path: Path) -> None:
     rules = (
-        "  - {tree: definition, constant: NXtomo}\n"
+        "  - {tree: definition, constant: NXmine}\n"
         "  - {tree: number, constant: 3, dtype: int32}\n"
         '  - {tree: "detector:NXdetector/distance", constant: 0.5, units: m}\n'
         '  - {tree: "detector:NXdetector/@kind", constant: true}\n'
         "  - {tree: x, field: x, each: row}\n"
     )
-    _, back, report = both_ways(tmp_path, rules, x=[1.0, 2.0], definition="NXtomo", number=4)
+    _, back, report = both_ways(tmp_path, rules, x=[1.0, 2.0], definition="NXmine", number=4)
     with back:
-        assert back["s1/definition"].asstr()[()] == "NXtomo"
+        assert back["s1/definition"].asstr()[()] == "NXmine"
         assert back["s1/number"].dtype == np.int32
         assert back["s1/number"][()] == 3
         assert back["s1/detector/distance"][()] == 0.5

@@ -44,6 +44,7 @@ def run(
     allow_root: o.AllowRoot = None,
     allow_missing: o.AllowMissing = False,
     allow_external_raw: o.AllowRaw = False,
+    validate: o.Validate = None,
     overwrite: o.Overwrite = False,
     append: o.Append = False,
     dry_run: o.DryRun = False,
@@ -75,6 +76,7 @@ def run(
         matrix=None if table is None else o.choice(table, "--table", ("long", "matrix")) == "matrix",
         unfinished=unfinished,
         name=name,
+        validate=o.choice(validate, "--validate", ("nxdl",)) if validate else "",
         overwrite=overwrite,
         dry_run=dry_run,
         options=o.stated(

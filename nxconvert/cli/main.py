@@ -8,7 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, an
 
 import typer
 
-from nxconvert.cli import compare, convert, formats, ls, mapping, pack, restore, verify
+from nxconvert.cli import compare, convert, formats, ls, mapping, pack, restore, validate, verify
 from nxconvert.cli.boundary import start
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("ls", no_args_is_help=True)(ls.run)
 app.add_typer(mapping.app, name="mapping")
 app.command("pack", no_args_is_help=True)(pack.run)
 app.command("restore", no_args_is_help=True)(restore.run)
+app.command("validate", no_args_is_help=True)(validate.run)
 app.command("verify", no_args_is_help=True)(verify.run)
 
 

@@ -43,6 +43,12 @@ AllowRoot = Annotated[
 ]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on when linked files are missing, and say so.")]
 AllowRaw = Annotated[bool, typer.Option("--allow-external-raw", help="Read HDF5 values that lie raw in another file.")]
+Validate = Annotated[
+    str | None,
+    typer.Option(
+        "--validate", metavar="nxdl", help="Check the HDF5 output against its application definitions; needs pynxtools."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Append = Annotated[
     bool, typer.Option("--append", help="Add scans to an existing SPEC file; those it has already are skipped.")

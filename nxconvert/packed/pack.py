@@ -16,7 +16,7 @@ from typing import Any
 
 import xxhash
 
-from nxconvert import registry
+from nxconvert import registry, validation
 from nxconvert.compressed import inside
 from nxconvert.dissection import FileContent, Piece
 from nxconvert.engine.codecs import pool, workers
@@ -30,6 +30,7 @@ from nxconvert.packed.origin import Origin
 from nxconvert.packed.store import STREAMS
 from nxconvert.packed.take import KEPT, Job, Part, Room, Taken, Target, cut, disassemble, recipe, take_all
 from nxconvert.packed.writing import Made, Writing
+from nxconvert.policy import Policy
 from nxconvert.series import Catalogue, File, FrameRecord, Layout, catalogued, entries, listed
 
 WINDOW = 64 << 20
@@ -122,6 +123,7 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
             raise UsageError(f"{out} exists already", "choose another name, or add --overwrite")
         _Run(catalogue, layout, mapping, out, plan, report).run()
     report.outputs.append(str(out))
+    validation.tell(out, registry.formats()["hdf5"], Policy(plan.memory), report, str(out))
     return catalogue
 
 
