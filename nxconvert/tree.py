@@ -7,7 +7,7 @@ Nodes are immutable to their readers. ``identity`` tells whether two paths lead 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,11 @@ from nxconvert.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link that is a name for another place: ``kind`` is ``soft``, or ``external`` with the file's name."""
+    """A link that is a name for another place.
+
+    ``kind`` is ``soft``, or ``external`` with the file's name. A tree that is to be written may have ``hard`` ones: a
+    second name for what the file has at that path when the rest of the tree is written.
+    """
 
     path: str
     kind: str = "soft"
@@ -160,6 +164,55 @@ class NewDataset(Dataset):
         return self.array.storage
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Successive rows of a dataset of the file that is written: part of a ``Virtual``."""
+
+    path: str
+    start: int
+    count: int
+
+
+class Virtual(Dataset):
+    """A dataset that is to be written as a view of others of its file, row after row: nothing is stored twice.
+
+    Parameters
+    ----------
+    runs
+        The rows, in the order that they have here.
+    shape, dtype
+        Of the whole; what the others hold is cast to the dtype when it is read.
+    """
+
+    __slots__ = ("_attrs", "_dtype", "_shape", "path", "runs")
+
+    def __init__(
+        self, runs: Sequence[Run], shape: tuple[int, ...], dtype: Any, attrs: Mapping[str, Any] | None = None
+    ) -> None:
+        self.runs, self._shape, self._dtype = tuple(runs), shape, dtype
+        self._attrs: dict[str, Any] = dict(attrs or {})
+        self.path = ""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        return self._attrs
+
+    @property
+    def identity(self) -> Hashable:
+        return id(self)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> Any:
+        return self._dtype
+
+    def read(self, box: Any = None) -> Any:
+        raise InputError(f"{self.path} is a view of what is being written, and cannot be read yet")
+
+
 class NewGroup(Group):
     """A group that is to be written. Children are nodes or links."""
 
@@ -203,7 +256,7 @@ class NewGroup(Group):
         if name in self.children:
             raise InputError(f"{self.path.rstrip('/')}/{name} is written twice")
         self.children[name] = node
-        if isinstance(node, NewGroup | NewDataset):
+        if isinstance(node, NewGroup | NewDataset | Virtual):
             node.path = f"{self.path.rstrip('/')}/{name}"
         return node
 

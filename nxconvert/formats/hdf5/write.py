@@ -26,7 +26,7 @@ from nxconvert.formats.hdf5 import chunks as chunks_
 from nxconvert.formats.hdf5.copy import Area, Copier, failed, same_order, unwritten
 from nxconvert.formats.hdf5.layout import creation
 from nxconvert.formats.hdf5.read import H5Dataset, H5Group, H5Type
-from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref
+from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref, Virtual
 
 _VLEN = h5t.py_create(h5py.string_dtype(), logical=True)
 _SCALAR = h5s.create(h5s.SCALAR)
@@ -68,6 +68,7 @@ class H5Sink(TreeSink):
         self._like: set[str] = set()  # datasets with the fill value of their source
         self._threaded: dict[str, chunks_.Threaded | None] = {}
         self._referring: list[tuple[Any, Node, Mapping[str, Any]]] = []
+        self._hard: list[tuple[h5g.GroupID, bytes, Link, str]] = []
         self._copier: Copier | None = None
         self._ranks: set[int] = set()
         self._misfit = ""
@@ -83,6 +84,7 @@ class H5Sink(TreeSink):
         self._copier = Copier(top, self.path, self.report, self.compression, self.chunks, self._lcpl)
         try:
             self._groups(top, root, self._copier)
+            self._hard_links(top)
             self._copier.finish()
             self._references(top, self._copier)
         except (OSError, RuntimeError) as error:
@@ -100,6 +102,7 @@ class H5Sink(TreeSink):
         self._unfilled.clear()
         self._threaded.clear()
         self._referring.clear()
+        self._hard.clear()
         self._copier = None
         if self.id.valid:
             for held in h5f.get_obj_ids(self.id, (h5f.OBJ_ALL & ~h5f.OBJ_FILE) | h5f.OBJ_LOCAL):
@@ -164,6 +167,8 @@ class H5Sink(TreeSink):
                 self._open[path] = unfilled
                 self._unfilled.append((path, node))
                 self._like.add(path)
+        elif isinstance(node, Virtual):
+            self._attrs(self._virtual(here.id, raw, node, path), node, copier)
         elif isinstance(node, Dataset):
             self._dataset(here.id, raw, node, path, copier)
         elif isinstance(node, H5Type):
@@ -210,10 +215,21 @@ class H5Sink(TreeSink):
     def _link(self, parent: h5g.GroupID, raw: bytes, link: Link, path: str) -> None:
         self._refuse_twice(parent, raw, path)
         target = link.path.encode("utf-8", "surrogateescape")
-        if link.kind == "soft":
+        if link.kind == "hard":
+            self._hard.append((parent, raw, link, path))
+        elif link.kind == "soft":
             parent.links.create_soft(raw, target, lcpl=self._lcpl)
         else:
             parent.links.create_external(raw, os.fsencode(link.filename), target, lcpl=self._lcpl)
+
+    def _hard_links(self, top: h5g.GroupID) -> None:
+        """Make the hard links, now that all that they lead to is there."""
+        for parent, raw, link, path in self._hard:
+            try:
+                parent.links.create_hard(raw, top, link.path.encode("utf-8", "surrogateescape"), lcpl=self._lcpl)
+            except (KeyError, ValueError, RuntimeError):
+                raise OutputError(f"{path}: there is nothing at {link.path}, which it would be a link to") from None
+        self._hard.clear()
 
     def _refuse_twice(self, parent: h5g.GroupID, raw: bytes, path: str) -> None:
         if parent.links.exists(raw):
@@ -244,6 +260,27 @@ class H5Sink(TreeSink):
         else:
             self._open[path] = made
             self._unfilled.append((path, node))
+
+    def _virtual(self, parent: h5g.GroupID, raw: bytes, node: Virtual, path: str) -> h5d.DatasetID:
+        """Make a virtual dataset of rows of other datasets of the file."""
+        plist = h5p.create(h5p.DATASET_CREATE)
+        plist.set_layout(h5d.VIRTUAL)
+        space, row, sources = h5s.create_simple(node.shape), 0, dict[str, h5s.SpaceID]()
+        item, origin = node.shape[1:], (0,) * (len(node.shape) - 1)
+        top = h5g.open(self.id, b"/")
+        for run in node.runs:
+            name = run.path.encode("utf-8", "surrogateescape")
+            if run.path not in sources:
+                sources[run.path] = h5d.open(top, name).get_space()
+            source = sources[run.path]
+            if source.shape[1:] != item or run.start + run.count > source.shape[0]:
+                raise OutputError(f"{path}: the rows that it is made of are not in {run.path}")
+            source.select_hyperslab((run.start, *origin), (run.count, *item))
+            space.select_hyperslab((row, *origin), (run.count, *item))
+            plist.set_virtual(space, b".", name, source)
+            row += run.count
+        type_id = h5t.py_create(node.dtype, logical=True)
+        return h5d.create(parent, raw, type_id, h5s.create_simple(node.shape), dcpl=plist, lcpl=self._lcpl)
 
     def _attrs(self, id: Any, node: Node, copier: Copier) -> None:
         if isinstance(node, H5Group | H5Dataset | H5Type):
