@@ -95,7 +95,7 @@ class Validation:
         }
 
 
-def look_at(tree: Tree, file: str) -> Validation:
+def look_at(tree: Tree, file: str, *, notes: bool = True) -> Validation:
     """Check a tree: the default chain, signal and axes of each NXdata, units, and what definitions require.
 
     Parameters
@@ -104,6 +104,8 @@ def look_at(tree: Tree, file: str) -> Validation:
         The open tree. No values are read but those of ``definition``.
     file
         Its name, for the result.
+    notes
+        Whether to look for what is only worth knowing too.
     """
     told = Validation(file)
     told.problems += _chain(tree.root)
@@ -116,7 +118,7 @@ def look_at(tree: Tree, file: str) -> Validation:
         for group, plot in _plots_below(entry):
             if plot:
                 told.plots += 1
-                told.problems += _plot(group)
+                told.problems += _plot(group, notes=notes)
             elif group.nx_class in (*ENTRIES, "NXsubentry") and (name := _definition(group)):
                 told.definitions += [name] if name not in told.definitions else []
                 told.problems += _required(group, name)
@@ -147,7 +149,7 @@ def tell(path: Path, format: Format, policy: Policy, report: Report, name: str) 
     assert format.open is not None
     with format.open(Location(str(path)), policy, Report()) as tree:
         assert isinstance(tree, Tree)
-        for problem in look_at(tree, name).problems:
+        for problem in look_at(tree, name, notes=False).problems:
             if problem.grave:
                 report.notice(f"{name}::{problem}")
 
@@ -167,13 +169,13 @@ def _groups(group: Group) -> list[Group]:
 
 def _plots_below(entry: Group) -> Iterator[tuple[Group, bool]]:
     """Yield an entry and the groups below it that may say something, each with whether it is a plot."""
-    pending = [(entry, 0)]
+    pending = [(entry, False, 0)]
     while pending:
-        group, depth = pending.pop(0)
-        plot = group.nx_class in PLOTS
+        group, plot, depth = pending.pop(0)
         yield group, plot
         if not plot and depth < DEEPEST:
-            pending += [(g, depth + 1) for g in _groups(group) if g.nx_class in (*WITHIN, *PLOTS)]
+            classes = [(g, g.nx_class) for g in _groups(group)]
+            pending += [(g, c in PLOTS, depth + 1) for g, c in classes if c in (*WITHIN, *PLOTS)]
 
 
 def _chain(root: Group) -> Iterator[Problem]:
@@ -203,9 +205,10 @@ def _names(value: Any) -> list[str]:
     return [v for v in values if isinstance(v, str)]
 
 
-def _plot(group: Group) -> Iterator[Problem]:
+def _plot(group: Group, *, notes: bool) -> Iterator[Problem]:
     """Check that the signal and axes of an NXdata are there, fit each other and have units."""
-    signal, path = _names(group.attrs.get("signal"))[:1], group.path
+    attrs, path = group.attrs, group.path  # read once, as that takes longest
+    signal = _names(attrs.get("signal"))[:1]
     if signal and _dataset(group, signal[0]) is None:
         yield Problem(path, f"its signal {signal[0]!r} is not there")
         return
@@ -214,13 +217,13 @@ def _plot(group: Group) -> Iterator[Problem]:
     if shown is None:
         yield Problem(path, "names no signal, so that viewers have nothing to plot", grave=False)
         return
-    for name in dict.fromkeys(a for a in _names(group.attrs.get("axes")) if a != "."):
+    for name in dict.fromkeys(a for a in _names(attrs.get("axes")) if a != "."):
         axis = _dataset(group, name)
         if axis is None:
             yield Problem(path, f"its axis {name!r} is not there")
         elif name not in (plot.spans or {}) and name != plot.signal:
             yield Problem(path, f"the axis {name!r} of {_shape(axis)} does not fit the signal of {_shape(shown)}")
-    beside = [(name, plot.signal, "auxiliary signal") for name in _names(group.attrs.get("auxiliary_signals"))]
+    beside = [(name, plot.signal, "auxiliary signal") for name in _names(attrs.get("auxiliary_signals"))]
     beside += [(name, of, "errors") for name, of in (plot.errors or {}).items()]
     for name, of, what in beside:
         one, other = _dataset(group, name), _dataset(group, of)
@@ -228,7 +231,8 @@ def _plot(group: Group) -> Iterator[Problem]:
             yield Problem(path, f"its {what} {name!r} is not there")
         elif other is not None and one.shape != other.shape:
             yield Problem(path, f"{name!r} ({what}) of {_shape(one)} has not the shape of {of!r}, {_shape(other)}")
-    without = [n for n in (*(plot.spans or {}), plot.signal) if _lacks_units(_dataset(group, n))]
+    shown_names = (*(plot.spans or {}), plot.signal) if notes else ()
+    without = [n for n in shown_names if _lacks_units(_dataset(group, n))]
     if without:
         yield Problem(path, f"no units are said of {', '.join(without)}", grave=False)
 
