@@ -1,25 +1,30 @@
 """The one boundary where an error becomes a line, a tip and an exit code.
 
-Exit codes: 0 all done, 1 some input failed (or ``compare`` found a difference), 2 wrong arguments, 130 Ctrl-C, 143
-SIGTERM.
+Exit codes: 0 all done, 1 some input failed (or ``compare`` found a difference), 2 wrong arguments, 130 Ctrl-C, 141
+nobody reads what is printed any more, 143 SIGTERM.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
 
 import typer
+from typer.main import get_command
+
+if TYPE_CHECKING:
+    from nxconvert.errors import NxconvertError
 
 P = ParamSpec("P")
 
-OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+OK, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
 
 
 def command(function: Callable[P, int]) -> Callable[P, None]:
@@ -27,59 +32,66 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        raise typer.Exit(guarded(lambda: function(*args, **kwargs), debug=bool(kwargs.get("debug"))))
+        raise typer.Exit(
+            guarded(lambda: function(*args, **kwargs), debug=bool(kwargs.get("debug")), json=bool(kwargs.get("json")))
+        )
 
     run.__annotations__ = {**function.__annotations__, "return": None}
     return run
 
 
-def start(app: typer.Typer) -> None:
-    """Run an application."""
-    _spare_validator()
+def start(app: typer.Typer, name: str) -> NoReturn:
+    """Run an application with the arguments of this process, and end it."""
+    program: Any = get_command(app)
+    _spare_validator(program)
+    code = guarded(lambda: _parsed(program, name), debug="--debug" in sys.argv, json="--json" in sys.argv)
+    gc.freeze()  # what the process holds ends with it; to look for cycles in it first takes up to 60 ms
+    sys.exit(code)
+
+
+def _parsed(program: Any, name: str) -> int:
+    """Read the arguments and run the command that they name; return the exit code.
+
+    ``typer`` has a function for it, which would end the process itself on Ctrl-C and closed pipes.
+    """
     refused: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
     try:
-        code = app(standalone_mode=False) or OK
+        with program.make_context(name, sys.argv[1:]) as context:
+            program.invoke(context)
+    except typer.Exit as end:
+        return int(end.exit_code)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except refused as error:
-        code = _misused(error)
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process; to take apart first what ends with it anyway would take Python 60 ms."""
-    atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to run them
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        sys.exit(code)  # Python says what is wrong with them
-    os._exit(code)
+        return _misused(error)
+    return OK
 
 
 def _misused(error: Any) -> int:
     """Say what the parser of the arguments refuses, in the form that all errors have; return the exit code."""
+    from nxconvert.errors import UsageError
+
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return USAGE
     message = error.format_message().rstrip(".")
-    say(f"error: {message[:1].lower()}{message[1:]}")
     context = getattr(error, "ctx", None)
-    if context is not None:
-        say(f"  tip: '{context.command_path} --help' shows how it is used")
-    return USAGE
+    tip = "" if context is None else f"'{context.command_path} --help' shows how it is used"
+    raise UsageError(message[:1].lower() + message[1:], tip)
 
 
-def _spare_validator() -> None:
-    """Take text and paths as they are typed; typer by itself loads pydantic to check them, which takes 50 ms.
+def _spare_validator(program: Any) -> None:
+    """Have text and paths taken as they are typed.
 
-    Where a version of typer has no such hook, nothing changes.
+    typer has pydantic check every value, and to load that takes 50 ms, a fifth of a small conversion; but any text is a
+    text and a path. Versions of typer that do without have no such method, and nothing changes.
     """
-    from typer.core import TyperArgument, TyperOption
-
-    kinds: tuple[Any, ...] = (TyperOption, TyperArgument)
-    for kind in kinds:
-        usual = getattr(kind, "get_runtime_param", None)
+    for parameter in program.params:
+        usual = getattr(parameter, "get_runtime_param", None)
         if usual is not None:
-            kind.get_runtime_param = lambda self, usual=usual: _AsTyped(lambda: usual(self))
+            parameter.get_runtime_param = functools.partial(_AsTyped, usual)
+    for below in getattr(program, "commands", {}).values():
+        _spare_validator(below)
 
 
 class _AsTyped:
@@ -89,7 +101,7 @@ class _AsTyped:
         self.usual = usual
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        kind = {str: str, list[str]: str, list[Path]: Path}.get(param.type_descriptor.annotation)
+        kind = {str: str, Path: Path, list[str]: str, list[Path]: Path}.get(param.type_descriptor.annotation)
         many = param.multiple or param.nargs == -1
         if value is None:
             return () if many else None
@@ -98,44 +110,104 @@ class _AsTyped:
         return [kind(v) for v in value] if many else kind(value)
 
 
-def guarded(function: Callable[[], int], *, debug: bool = False) -> int:
-    """Run a command's body; say what went wrong and return the exit code."""
-    from nxconvert.errors import NxconvertError
+def guarded(function: Callable[[], int], *, debug: bool = False, json: bool = False) -> int:
+    """Run a command, or the reading of its arguments; say what went wrong and return the exit code.
 
+    Parameters
+    ----------
+    function
+        What to run; it returns the exit code.
+    debug
+        Whether errors are raised, to be seen whole.
+    json
+        Whether an error is printed as JSON on standard output too.
+    """
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return function()
-    except NxconvertError as error:
-        if debug:
-            raise
-        complain(error)
-        return error.exit_code
+        code = function()
+        _flush()
     except KeyboardInterrupt as stop:
         say("interrupted; nothing half-written was left")
-        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+        code = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except OSError as error:
+        _write_no_more(sys.stdout)
+        code = UNREAD
+    except Exception as error:  # of any kind: one line each, and how to mend it
         if debug:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        say(f"error: {where}{error.strerror or error}")
-        return FAILED
-    except MemoryError:
-        if debug:
-            raise
-        say("error: out of memory")
-        say("  tip: give less with --memory")
-        return FAILED
-    except Exception as error:  # a defect of ours: still one line, and how to report it
-        if debug:
-            raise
-        say(f"error: nxconvert failed unexpectedly: {type(error).__name__}: {error}")
-        say("  tip: please report it, with what --debug prints")
-        return FAILED
+        code = _failed(error, json=json)
     finally:
         signal.signal(signal.SIGTERM, usual)
+    return code
+
+
+def _failed(error: Exception, *, json: bool) -> int:
+    """Say what went wrong; return the exit code."""
+    from nxconvert.errors import NxconvertError
+
+    told = error if isinstance(error, NxconvertError) else _foreign(error)
+    complain(told)
+    if json:
+        from json import dumps
+
+        with contextlib.suppress(OSError):  # it may be why the command failed
+            print(dumps({"error": told.message, "tip": told.tip, "exit_code": told.exit_code}))
+    try:
+        _flush()
+    except (OSError, NxconvertError):
+        _write_no_more(sys.stdout)
+    return told.exit_code
+
+
+def _foreign(error: Exception) -> NxconvertError:
+    """Make an error of ours of one that is not."""
+    from nxconvert.errors import NxconvertError
+
+    if isinstance(error, OSError):
+        where = str(error.filename or "") or ("standard output" if _printing(error) else "")
+        return NxconvertError(f"{where}{': ' if where else ''}{error.strerror or error}")
+    if isinstance(error, MemoryError):
+        return NxconvertError("out of memory", "give less with --memory")
+    said = f"{type(error).__name__}: {error}"  # a defect of ours
+    return NxconvertError(f"nxconvert failed unexpectedly: {said}", "please report it, with what --debug prints")
+
+
+def _printing(error: Exception) -> bool:
+    """Tell whether an error was raised where something is printed: neither a command nor typer writes anything else."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals["__name__"].startswith(
+        ("nxconvert.cli.", "typer.", "__main__")
+    )
+
+
+def _flush() -> None:
+    """Print what is still held back.
+
+    Raises
+    ------
+    OutputError
+        When standard output takes no more, as on a full disk.
+    """
+    from nxconvert.errors import OutputError
+
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: {error.strerror}") from None
+
+
+def _write_no_more(stream: TextIO) -> None:
+    """Let what is still written to a stream go nowhere, so that Python does not fail again when it ends."""
+    with contextlib.suppress(OSError):  # a stand-in of a test has no number
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -156,7 +228,10 @@ def complain(error: Any) -> None:
 
 def say(text: str) -> None:
     """Write a line to standard error."""
-    print(printable(text), file=sys.stderr)
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except OSError:
+        _write_no_more(sys.stderr)  # nobody can be told
 
 
 def printable(text: str) -> str:

@@ -49,7 +49,7 @@ def root(
 
 def main() -> None:
     """Run ``nxconvert``."""
-    start(app)
+    start(app, "nxconvert")
 
 
 if __name__ == "__main__":

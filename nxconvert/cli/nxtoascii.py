@@ -109,7 +109,7 @@ def spread(arguments: list[str], option: str = "--columns") -> list[str]:
 def main() -> None:
     """Run ``nxtoascii``."""
     sys.argv[1:] = spread(sys.argv[1:])
-    start(app)
+    start(app, "nxtoascii")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def run(
 
 def main() -> None:
     """Run ``nxtotiff``."""
-    start(app)
+    start(app, "nxtotiff")
 
 
 if __name__ == "__main__":

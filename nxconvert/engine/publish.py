@@ -144,9 +144,7 @@ class Publisher:
         """
         part = self._parts[path]
         if str(path) == "-":
-            with part.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+            _print(part)
             self.discard(path)
             return
         try:
@@ -222,6 +220,18 @@ class Publisher:
             self.discard(path)
         for folder in self._folders if sys.platform != "win32" else ():
             sync(folder)
+
+
+def _print(part: Path) -> None:
+    """Copy a complete output to standard output."""
+    try:
+        with part.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: {error.strerror}") from None
 
 
 class _Flush(threading.Thread):

@@ -1,0 +1,105 @@
+"""Where a command meets the world: exit codes, errors as JSON, standard streams that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTDATA = Path(__file__).parent.parent / "testdata"
+SCAN = str(TESTDATA / "scan.h5")
+MODULES = {
+    "nxconvert": "nxconvert.cli.main",
+    "nxtoascii": "nxconvert.cli.nxtoascii",
+    "nxtotiff": "nxconvert.cli.nxtotiff",
+}
+FULL = Path("/dev/full")
+
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+
+
+def run(command: str, *, unbuffered: bool = False, **streams: object) -> subprocess.CompletedProcess[str]:
+    """Run a command given as words; ``SCAN`` is a file."""
+    program, *words = [w.replace("SCAN", SCAN) for w in command.split()]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    environment |= {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", MODULES[program], *words],
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+        **settings,
+    )
+
+
+PRINTING = [
+    "nxconvert --help",
+    "nxconvert --version",
+    "nxconvert convert --help",
+    "nxconvert ls SCAN",
+    "nxconvert ls SCAN --json",
+    "nxconvert formats",
+    "nxconvert mapping show bliss",
+    "nxconvert compare SCAN SCAN",
+    "nxconvert convert SCAN::/1.1 - --to csv",
+    "nxtoascii --help",
+]
+
+
+@needs_full
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("command", PRINTING)
+def test_a_full_disk_behind_standard_output_is_one_line(command: str, unbuffered: bool) -> None:
+    with FULL.open("w") as full:
+        done = run(command, unbuffered=unbuffered, stdout=full)
+    (line,) = done.stderr.splitlines()
+    assert line == "error: standard output: No space left on device"
+    assert done.returncode == 1
+
+
+@needs_full
+def test_an_error_has_its_exit_code_when_neither_stream_takes_it() -> None:
+    with FULL.open("w") as full:
+        assert run("nxconvert convert --nonsense --json", stdout=full, stderr=full).returncode == 2
+        assert run("nxconvert ls missing.h5", stdout=full, stderr=full).returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another error there")
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("command", PRINTING)
+def test_a_closed_pipe_is_silent_and_no_success(command: str, both: bool) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(command, stdout=writing, stderr=writing if both else subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert not done.stderr
+    assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("nxconvert convert SCAN out.xyz --json", 2, "'out.xyz' does not say which format to write"),
+        ("nxconvert convert SCAN out.h5 --nonsense --json", 2, "no such option: --nonsense"),
+        ("nxconvert compare SCAN --json", 2, "missing argument 'B'"),
+        ("nxconvert --json nonsense", 2, "no such option: --json"),
+        ("nxconvert ls no*.such --json", 1, "no file matches no*.such"),
+        ("nxtoascii SCAN --format NONE --json", 2, "--format 'NONE' is not one of"),
+        ("nxtotiff SCAN --memory lots --json", 2, "--memory 'lots' is no size"),
+    ],
+)
+def test_errors_as_json(command: str, code: int, said: str) -> None:
+    done = run(command)
+    told = json.loads(done.stdout)
+    assert told["error"].startswith(said)
+    assert told["exit_code"] == done.returncode == code
+    assert f"error: {told['error']}" in done.stderr
+    assert (f"tip: {told['tip']}" in done.stderr) == bool(told["tip"])
