@@ -197,6 +197,10 @@ class Virtual(Dataset):
     def attrs(self) -> Mapping[str, Any]:
         return self._attrs
 
+    def set_attr(self, name: str, value: Any) -> None:
+        """Add an attribute before the dataset is written."""
+        self._attrs[name] = value
+
     @property
     def identity(self) -> Hashable:
         return id(self)

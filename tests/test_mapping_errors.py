@@ -220,7 +220,7 @@ WRONG = {
     "unknown each": (
         rule('{tree: "/{scan}/{c}", field: "{c}", each: rows}'),
         "5:47",
-        "rules.0.each: Input should be 'row', 'record' or 'auto', found 'rows'",
+        "rules.0.each: Input should be 'row', 'record', 'auto' or 'stack', found 'rows'",
         "did you mean 'row'?",
     ),
     "wrong direction": (

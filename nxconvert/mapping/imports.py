@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,15 @@ import numpy as np
 from nxconvert.array import TEXT, Values, decode, is_text
 from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
+from nxconvert.mapping.absent import stand_in
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
+from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
+from nxconvert.mapping.plot import GUESSED
 from nxconvert.mapping.stated import imported, takes, translated
 from nxconvert.mapping.steps import Step, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
-from nxconvert.tree import Link, NewDataset, NewGroup
+from nxconvert.tree import Link, NewDataset, NewGroup, Node, Virtual
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Importer:
         self.layout, self.report = layout, report
         self._shared: dict[str, tuple[np.ndarray[Any, Any], str]] = {}
         self._columns: dict[str, str] = {}
+        self._named: dict[str, int] = {}
+        self._stacks = Stacks(layout, report) if layout.stack is not None else None
         self.rules = [r for r in layout.rules if r.imports and r.name is not None]
         self.defaults = [r for r in layout.rules if r.imports and r.file.default]
         if not self.rules:
@@ -58,8 +63,9 @@ class Importer:
         if not any(r.file.states for r in self.rules):
             return record
         fields = []
+        aside = not is_main(self.layout, self._key(record))
         for f in record.fields.values():
-            choice = self.choose(f)
+            choice = self.choose(f, aside)
             states = choice is not None and choice[0].file.states
             fields.append(imported(choice[0], f, self.report) if choice is not None and states else f)
         return translated(record, fields)
@@ -75,8 +81,11 @@ class Importer:
         made = Imported(NewGroup("NXroot"))
         groups: dict[str, _PlotGroup] = {}
         key = self._key(record)
+        aside = not is_main(self.layout, key)
         for f in record.fields.values():
-            choice = self.choose(f)
+            choice = self.choose(f, aside)
+            if choice is None and self._in_stack(f.name):
+                continue
             if choice is None:
                 self.report.lose(f.name, record.source, f"no rule of the mapping {self.layout.name} takes it")
                 continue
@@ -95,9 +104,104 @@ class Importer:
         for group in groups.values():
             group.finish()
         self._constants(made, key)
-        self._default_groups(made, record, key)
-        self._chain(made)
+        self._absent(made, record, key)
+        if self._stacks is None:
+            self._default_groups(made, record, key)
+        own = len(self.layout.own)
+        self._chain(made, own if self.layout.stack is not None else 0)
         return made
+
+    def keyed(self, record: Record) -> Record:
+        """Return a record with the key that the mapping needs, as far as the name of its file says it."""
+        return keyed(record, self.layout, self._named)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether the mapping puts records behind each other."""
+        return self._stacks is not None
+
+    def stack(self, record: Record, written: Record, made: Imported) -> None:
+        """Note what the stacks need of a record that is being written; ``written`` is it as it was translated."""
+        if self._stacks is not None:
+            key = self._key(record)
+            rows = Field(STACK_ROW, Values(np.empty(0, np.int64)), per_row=True)
+            self._stacks.add(record, written, made.paths, key, self.place(rows, record) or "")
+
+    def stacked(self) -> Iterator[NewGroup]:
+        """Yield the tree of each stack, when all its records have been written."""
+        for stack in self._stacks.made() if self._stacks is not None else ():
+            made = Imported(NewGroup("NXroot"))
+            for rule, node in stack.nodes:
+                group, name = self._home(made, rule.steps, stack.key, rule)
+                group.add(name, node)
+            self._constants(made, stack.key)
+            self._absent(made, Record({}, {}), stack.key)
+            self._linked_groups(made, stack)
+            for path, rows in stack.rows:
+                _group_at(made.root, path).add(path.rpartition("/")[2], NewDataset(rows))
+            self._chain(made)
+            yield made.root
+
+    def place(self, f: Field, record: Record) -> str | None:
+        """Return the path of the dataset that a field of a record becomes; None when no rule takes it."""
+        key = self._key(record)
+        choice = self.choose(f, not is_main(self.layout, key))
+        if choice is None:
+            return None
+        names = [_name(step, {**key, **choice[1]}, choice[0]) for step in choice[0].steps]
+        return "/" + "/".join(name for name in names if name)
+
+    def _in_stack(self, name: str) -> bool:
+        """Tell whether a rule of the stack takes a field."""
+        return any(name == r.file.field or name in r.file.also for r in self.layout.stacked)
+
+    def _home(self, made: Imported, steps: Sequence[Step], key: Mapping[str, str], rule: Rule) -> tuple[NewGroup, str]:
+        """Return the group of the last of some steps, made when it is not there, and that step's name."""
+        group = made.root
+        for step in steps[:-1]:
+            if name := _name(step, key, rule):
+                group = group.require(name, step.classes[0] if step.classes else "")
+                if group.nx_class == "NXentry":
+                    made.entry = group.path
+        return group, _name(steps[-1], key, rule)
+
+    def _absent(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
+        """Write what the mapping says of fields that a record lacks; what those of a stack share is written last."""
+        for rule in self.layout.rules:
+            absent, stack = rule.file.absent, self.layout.stack
+            if absent is None or not rule.imports or rule.file.field in record.fields:
+                continue
+            if stack is not None and bool(record.fields) is not rule.binds(stack.over):
+                continue
+            group, name = self._home(made, rule.steps, key, rule)
+            path = f"{group.path.rstrip('/')}/{name}"
+            if name in group or path in self._shared or path in self._columns:
+                continue
+            f = stand_in(rule, absent, record, record.rows if rule.each == "row" else None)
+            f = imported(rule, f, self.report) if rule.file.states else f
+            if rule.steps[-1].attribute:
+                group.attrs[name] = plain(f.values)
+            else:
+                group.add(name, NewDataset(Values(f.values.read(), f.dtype), f.attrs))
+                self._shared[path] = (f.values.read(), rule.where)
+
+    def _linked_groups(self, made: Imported, stack: Made) -> None:
+        """Make the groups that viewers plot, of links to what is in the tree."""
+        for rule in self.defaults:
+            group, name = self._home(made, rule.steps, stack.key, rule)
+            group = group.require(name, rule.steps[-1].classes[0] if rule.steps[-1].classes else "")
+            above = () if rule.file.tree.startswith("/") else rule.steps[: -len(parse(rule.file.tree))]
+            for attribute, text in rule.file.links.items():
+                steps = (*(() if text.startswith("/") else above), *parse(text))
+                target = "/" + "/".join(name for s in steps if (name := _name(s, stack.key, rule)))
+                node = _node_at(made.root, target)
+                if node is None:
+                    continue
+                if isinstance(node, NewDataset | Virtual):
+                    node.set_attr("target", target)
+                group.add(target.rpartition("/")[2], Link(target, "hard"))
+                if attribute in ("signal", "axes"):
+                    group.attrs[attribute] = target.rpartition("/")[2]
 
     def _key(self, record: Record) -> dict[str, str]:
         key = {k: v for k, v in record.key.items() if v}
@@ -105,12 +209,18 @@ class Importer:
             return {self.layout.key[0]: "_".join(key.values())}
         return key
 
-    def choose(self, f: Field) -> tuple[Rule, dict[str, str]] | None:
-        """Return the rule that takes a field, and what it captures of the name; None when no rule does."""
+    def choose(self, f: Field, aside: bool = False) -> tuple[Rule, dict[str, str]] | None:
+        """Return the rule that takes a field, and what it captures of the name; None when no rule does.
+
+        ``aside`` leaves out the rules of what the records of a stack share, which only the main one of them says.
+        """
+        over = self.layout.stack.over if aside and self.layout.stack is not None else ""
         best: tuple[Rule, dict[str, str]] | None = None
         literal = self._literal.get(f.name)
         for rule in self.rules if literal is None else [literal, *self.rules]:
             if rule.role and ROLES[rule.role] != f.role:
+                continue
+            if over and not rule.binds(over):
                 continue
             if rule.each == ("record" if f.per_row else "row"):
                 continue
@@ -145,6 +255,8 @@ class Importer:
         dataset = NewDataset(f.values, f.attrs)
         if isinstance(f.mask, Values):
             dataset.set_attr(MISSING_ROWS, np.flatnonzero(f.mask.read()))
+        if f.guessed:
+            dataset.set_attr(GUESSED, str(f.role or "none"))
         group.add(name, dataset)
         self._refuse_twice(dataset.path, source)
         made.paths[f.name] = dataset.path
@@ -216,21 +328,41 @@ class Importer:
         (step,) = parse(text)
         return [f for f in record.role(ROLES[step.role]) if f.name in made.paths]
 
-    def _chain(self, made: Imported) -> None:
-        """Lead viewers from the root to the plot, by the attribute ``default`` of each group on the way."""
-        made.root.attrs["default"] = made.entry.strip("/").split("/")[0] if made.entry else ""
+    def _chain(self, made: Imported, above: int = 0) -> None:
+        """Lead viewers from the root to the plot, by the attribute ``default`` of each group on the way.
+
+        Of the groups on the way the first few (``above``) are left as they are.
+        """
+        if not above:
+            made.root.attrs["default"] = made.entry.strip("/").split("/")[0] if made.entry else ""
         pending = [made.root]
         while pending:
             group = pending.pop(0)
             if group.nx_class == "NXdata" and "signal" in group.attrs:
                 parts = group.path.strip("/").split("/")
-                for depth, name in enumerate(parts):
+                for depth, name in enumerate(parts[above:], above):
                     parent = made.root["/".join(parts[:depth])]
                     assert isinstance(parent, NewGroup)
                     parent.attrs.setdefault("default", name)
             pending.extend(c for c in group.children.values() if isinstance(c, NewGroup))
-        if not made.root.attrs["default"]:
-            del made.root.attrs["default"]
+        if not made.root.attrs.get("default"):
+            made.root.attrs.pop("default", None)
+
+
+def _node_at(root: NewGroup, path: str) -> Node | Link | None:
+    """Return what a tree has at a path; the last step may be a link."""
+    group: Any = root
+    for name in path.strip("/").split("/"):
+        group = group.children.get(name) if isinstance(group, NewGroup) else None
+    return group if isinstance(group, Node | Link) else None
+
+
+def _group_at(root: NewGroup, path: str) -> NewGroup:
+    """Return the group that has a path, made when it is not there."""
+    group = root
+    for name in path.strip("/").split("/")[:-1]:
+        group = group.require(name)
+    return group
 
 
 def _name(step: Step, bound: Mapping[str, str], rule: Rule) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nxconvert.errors import MappingError
-from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile
+from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, StackFile
 from nxconvert.mapping.sound import (
     check_captures,
     check_links,
@@ -20,6 +20,7 @@ from nxconvert.mapping.sound import (
     check_stated,
     check_ties,
 )
+from nxconvert.mapping.sound_stack import check_places, check_rule_of_stack, check_stack
 from nxconvert.mapping.source import Position, decoded, read, wrong
 from nxconvert.mapping.steps import NamePattern, Step, StepError, parse
 
@@ -35,12 +36,15 @@ _EXAMPLES = {
     "names": "names: motor_mne",
     "values": "values: motor_pos",
     "field": 'field: "motor/{name}"',
+    "over": "over: role",
+    "order": "order: [dark, flat, projection]",
 }
 """How each key that must be there is written."""
 
 _WANTED = {
     "constant": ("a text, a number, true or false", "write one text or number"),
     "units": ("a unit, or those of tree and field", "write units: mm or units: {tree: rad, field: deg}"),
+    "absent": ("a text, a number or a range", "write absent: 0, or absent: {from: 0, to: 180, endpoint: false}"),
 }
 """What keys of several types want, and how they are written."""
 
@@ -130,7 +134,9 @@ def compile_text(text: str, where: str, *, checked: bool = False) -> Mapping:
     data, positions = read(text, where)
     if checked:
         pairs = [PairFile(**pair) for pair in data.get("pairs", ())]
-        spec = MappingFile(**{**data, "rules": [RuleFile(**r) for r in data["rules"]], "pairs": pairs})
+        stack = StackFile(**data["stack"]) if "stack" in data else None
+        rules = [RuleFile(**r) for r in data["rules"]]
+        spec = MappingFile(**{**data, "rules": rules, "pairs": pairs, "stack": stack})
     else:
         spec = _validate(data, positions, where)
     return _compile(spec, positions, where)
@@ -190,6 +196,8 @@ def _known_keys(data: Any, positions: dict[tuple[Any, ...], Position], where: st
         places += [(("rules", i), r, RuleFile) for i, r in enumerate(rules) if isinstance(r, dict)]  # type: ignore[misc]
     if isinstance(pairs := data.get("pairs"), list):
         places += [(("pairs", i), r, PairFile) for i, r in enumerate(pairs) if isinstance(r, dict)]  # type: ignore[misc]
+    if isinstance(stack := data.get("stack"), dict):
+        places.append((("stack",), stack, StackFile))  # type: ignore[arg-type]
     for path, keys, kind in places:
         known = list(kind.__dataclass_fields__)
         for key in keys:
@@ -222,8 +230,9 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
             steps = (*under, *steps)
         check_rule(rule, steps, here)
         links = {a: path(link, "rules", i, "links", a) for a, link in rule.links.items()}
-        check_links(rule, links, here)
+        check_links(rule, links, here, stacked=spec.stack is not None)
         check_stated(rule, steps, spec, here)
+        check_rule_of_stack(rule, steps, spec, i, positions, where)
         try:
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
@@ -233,6 +242,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
         return compiled
 
     check_names(spec, positions, where)
+    check_stack(spec, positions, where)
     under = path(spec.under, "under")
     mapping = Mapping(
         spec.name,
@@ -245,9 +255,11 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
         spec.series,
         tuple(spec.pairs),
         tuple(spec.when),
+        spec.stack,
     )
     check_pairs(spec, positions, where)
     check_ties(mapping)
+    check_places(mapping)
     if mapping.key and not mapping.prefix:
         raise wrong(
             where,

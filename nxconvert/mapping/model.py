@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from nxconvert.mapping.steps import Kind, NamePattern, Step
 from nxconvert.record import Role
@@ -36,7 +36,8 @@ class RuleFile:
     field
         Name of the field, with the captures of the path.
     each
-        ``row`` (one item a row), ``record`` (one value for the record) or ``auto`` (whichever the data is).
+        ``row`` (one item a row), ``record`` (one value for the record), ``auto`` (whichever the data is), or ``stack``:
+        one item for each row of all records that the file's ``stack`` puts behind each other.
     required
         Whether it is an error when nothing matches.
     direction
@@ -58,13 +59,21 @@ class RuleFile:
         Names in the field and their numbers in the tree, such as ``{projection: 0, flat: 1}``.
     constant
         What is written at the path on import; on export it is checked. Such a rule has no field.
+    key
+        For ``each: stack``: the capture whose value is written for each row, such as the role. It has no field.
+    also
+        For ``each: stack``: fields that stand in, the first that a record has, where it lacks the field itself.
+    absent
+        What is written on import where a record lacks the field: a text, a number, or a range such as
+        ``{from: 0, to: 180, endpoint: false}``; for ``each: stack`` also one of these for each role, as in
+        ``{dark: 0, flat: 0}``.
     """
 
     __pydantic_config__ = _KNOWN_KEYS
 
     tree: str
     field: str = ""
-    each: Literal["row", "record", "auto"] = "auto"
+    each: Literal["row", "record", "auto", "stack"] = "auto"
     required: bool = False
     direction: Literal["both", "export", "import"] = "both"
     default: bool = False
@@ -76,6 +85,9 @@ class RuleFile:
     offset: float = 0.0
     values: dict[str, int | float] = dataclasses.field(default_factory=dict)
     constant: bool | int | float | str | None = None
+    key: str = ""
+    also: list[str] = dataclasses.field(default_factory=list)
+    absent: int | float | str | dict[str, Any] | None = None
 
     @property
     def guards(self) -> int:
@@ -111,6 +123,28 @@ class PairFile:
 
 
 @dataclass(frozen=True)
+class StackFile:
+    """Which records lie behind each other in one dataset, and in which order, as the frames of a tomography do.
+
+    Attributes
+    ----------
+    over
+        The capture of the record's key by which the records differ, such as the role of the frames.
+    by
+        Fields that say when each row was taken: the first that all records have orders the rows.
+    order
+        The values of ``over`` in the order that their records have where nothing says when rows were taken. The last
+        one is the main one: what the records share is taken from it.
+    """
+
+    __pydantic_config__ = _KNOWN_KEYS
+
+    over: str
+    order: list[str]
+    by: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class MappingFile:
     """A mapping as it stands in a file.
 
@@ -135,6 +169,8 @@ class MappingFile:
         counts. A pattern with a slash is matched against folder and name.
     pairs
         For series of image files: keys of the headers that hold names and values.
+    stack
+        Which records lie behind each other in the datasets of rules that say ``each: stack``.
     rules
         The rules; their order is the order of the fields.
     """
@@ -151,6 +187,7 @@ class MappingFile:
     complete: str = ""
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: list[PairFile] = dataclasses.field(default_factory=list)
+    stack: StackFile | None = None
 
 
 @dataclass(frozen=True)
@@ -196,12 +233,23 @@ class Rule:
         return (bool(self.role), literal, *said, tuple(s.rank for s in self.steps))
 
     @property
+    def stacked(self) -> bool:
+        """Whether it is of a stack: such a rule is applied to all records of the stack, not to each."""
+        return self.file.each == "stack"
+
+    @property
     def exports(self) -> bool:
-        return self.file.direction != "import" and self.name is not None
+        return self.file.direction != "import" and self.name is not None and not self.stacked
 
     @property
     def imports(self) -> bool:
-        return self.file.direction != "export" and not any(s.kind <= Kind.ANY for s in self.steps)
+        return (
+            self.file.direction != "export" and not self.stacked and not any(s.kind <= Kind.ANY for s in self.steps)
+        )
+
+    def binds(self, capture: str) -> bool:
+        """Tell whether its path has a capture."""
+        return any(s.captures and s.name == capture for s in self.steps)
 
 
 @dataclass(frozen=True)
@@ -222,6 +270,8 @@ class Mapping:
         As in the file.
     conditions
         The paths of ``when`` as they are written.
+    stack
+        As in the file; None when no records lie behind each other.
     """
 
     name: str
@@ -234,6 +284,7 @@ class Mapping:
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: tuple[PairFile, ...] = ()
     conditions: tuple[str, ...] = ()
+    stack: StackFile | None = None
 
     @cached_property
     def constants(self) -> tuple[Rule, ...]:
@@ -241,9 +292,25 @@ class Mapping:
         return tuple(r for r in self.rules if r.file.constant is not None)
 
     @cached_property
+    def stacked(self) -> tuple[Rule, ...]:
+        """The rules of the stack."""
+        return tuple(r for r in self.rules if r.stacked)
+
+    @cached_property
     def prefix(self) -> tuple[Step, ...]:
-        """The steps that bind the whole key: a record is looked for at each place where they match."""
-        wanted = set(self.key)
+        """The steps that bind the whole key: a record is looked for at each place where they match.
+
+        Where records are stacked it is the key without what the stack runs over.
+        """
+        over = self.stack.over if self.stack is not None else ""
+        return self._shortest({k for k in self.key if k != over})
+
+    @cached_property
+    def own(self) -> tuple[Step, ...]:
+        """The steps that bind the whole key where records are stacked: the place of what each has for itself."""
+        return self._shortest(set(self.key))
+
+    def _shortest(self, wanted: set[str]) -> tuple[Step, ...]:
         best: tuple[Step, ...] | None = None
         for rule in self.rules:
             seen: set[str] = set()
@@ -251,7 +318,7 @@ class Mapping:
                 seen |= {step.name} if step.captures else set()
                 if wanted <= seen:
                     found = rule.steps[: i + 1]
-                    if rule.exports and (best is None or len(found) < len(best)):
+                    if (rule.exports or rule.stacked) and (best is None or len(found) < len(best)):
                         best = found
                     break
         return best or ()

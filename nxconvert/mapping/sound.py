@@ -38,7 +38,7 @@ def check_names(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
 
 def check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
     """Refuse what can never hold."""
-    if not rule.field and not rule.default and rule.constant is None:
+    if not (rule.field or rule.default or rule.key) and rule.constant is None:
         raise MappingError(f"{here}: the rule for {rule.tree} has no field", "add field: NAME")
     if not steps:
         raise MappingError(f"{here}: the path {rule.tree!r} has no steps", "write the path of a dataset")
@@ -58,9 +58,11 @@ def check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
         )
 
 
-def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str) -> None:
-    """Refuse links of a default group that follow no role."""
+def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str, *, stacked: bool) -> None:
+    """Refuse links of a default group that follow no role; where records are stacked they may be paths."""
     for attribute, steps in links.items():
+        if stacked and steps and all(s.kind == Kind.LITERAL or (s.captures and not s.role) for s in steps):
+            continue
         if attribute not in ("signal", "axes") or len(steps) != 1 or not steps[0].role:
             raise MappingError(
                 f"{here}: links: {attribute}: {rule.links[attribute]!r} names no role",
