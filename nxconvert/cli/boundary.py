@@ -14,29 +14,29 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 from typer.main import get_command
 
+from nxconvert.cli.groups import spread
+
 if TYPE_CHECKING:
     from nxconvert.errors import NxconvertError
-
-P = ParamSpec("P")
 
 OK, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
 
 
-def command(function: Callable[P, int]) -> Callable[P, None]:
-    """Make a command of a function that returns its exit code."""
+def command(function: Callable[..., int]) -> Callable[..., None]:
+    """Make a command of a function that returns its exit code; see ``groups`` for its parameters."""
+    called = spread(function)
 
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    @functools.wraps(called)
+    def run(**given: Any) -> None:
         raise typer.Exit(
-            guarded(lambda: function(*args, **kwargs), debug=bool(kwargs.get("debug")), json=bool(kwargs.get("json")))
+            guarded(lambda: called(**given), debug=given.get("debug", False), json=given.get("json", False))
         )
 
-    run.__annotations__ = {**function.__annotations__, "return": None}
     return run
 
 

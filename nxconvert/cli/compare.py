@@ -20,6 +20,7 @@ SHOWN = 100
 def run(
     a: Annotated[str, typer.Argument(metavar="A", help="A file, or FILE::/path[0:10].")],
     b: Annotated[str, typer.Argument(metavar="B", help="What it is compared with.")],
+    *,
     rtol: Annotated[
         float, typer.Option("--rtol", metavar="R", help="Numbers may differ by R times the larger one; default: exact.")
     ] = 0.0,
@@ -28,10 +29,7 @@ def run(
     ] = 0.0,
     from_: o.From = None,
     mapping: o.Mapping = "auto",
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
-    allow_external_raw: o.AllowRaw = False,
+    limits: o.Limits,
     json: o.Json = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -49,8 +47,7 @@ def run(
 
     if not rtol >= 0 or not atol >= 0:
         raise UsageError("a tolerance is a number of 0 or more", "write e.g. --rtol 1e-6")
-    policy = o.policy(memory, allow_root, allow_missing, allow_external_raw)
-    found = compare(a, b, Plan(from_format=from_, mapping=mapping, policy=policy), Tolerance(rtol, atol))
+    found = compare(a, b, Plan(from_format=from_, mapping=mapping, policy=limits.policy), Tolerance(rtol, atol))
     if json:
         import json as json_module
 

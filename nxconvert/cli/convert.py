@@ -19,14 +19,11 @@ def run(
             help="Inputs (FILE, FILE::/path[0:10], folder, -), then the output: a file, a folder/ or -.",
         ),
     ],
+    *,
     to: o.To = None,
     from_: o.From = None,
-    mapping: o.Mapping = "auto",
-    scans: o.Scans = None,
-    include: o.Include = None,
-    table: o.Table = None,
-    unfinished: o.Unfinished = False,
-    name: o.Name = "",
+    selected: o.Selected,
+    tables: o.Tables,
     delimiter: o.Delimiter = None,
     decimal: o.Decimal = None,
     comment: o.Comment = None,
@@ -40,18 +37,10 @@ def run(
     compression: o.Compression = None,
     chunks: o.Chunks = None,
     links: o.Links = None,
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
-    allow_external_raw: o.AllowRaw = False,
-    validate: o.Validate = None,
-    overwrite: o.Overwrite = False,
     append: o.Append = False,
-    dry_run: o.DryRun = False,
-    strict: o.Strict = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    validate: o.Validate = None,
+    limits: o.Limits,
+    running: o.Running,
 ) -> int:
     """Convert files: NeXus/HDF5 to text or images, and back.
 
@@ -59,26 +48,21 @@ def run(
     file for each scan or stack.
     """
     from nxconvert.cli.report import run_plan
-    from nxconvert.conversion import Plan
     from nxconvert.errors import UsageError
 
     if len(places) < 2:
         raise UsageError("an output is missing", "write nxconvert convert IN... OUT")
-    if json and places[-1] == "-":
+    if running.json and places[-1] == "-":
         raise UsageError("--json and the output would mix on standard output", "name a file, or leave --json out")
-    plan = Plan(
+    plan = o.plan(
+        selected,
+        limits,
+        running,
         from_format=from_,
         to_format=to,
-        mapping=mapping,
-        policy=o.policy(memory, allow_root, allow_missing, allow_external_raw),
-        scans=tuple(scans or ()),
-        include=tuple(include or ()),
-        matrix=None if table is None else o.choice(table, "--table", ("long", "matrix")) == "matrix",
-        unfinished=unfinished,
-        name=name,
+        include=tuple(tables.include or ()),
+        matrix=tables.matrix,
         validate=o.choice(validate, "--validate", ("nxdl",)) if validate else "",
-        overwrite=overwrite,
-        dry_run=dry_run,
         options=o.stated(
             delimiter=delimiter,
             decimal=decimal,
@@ -96,4 +80,4 @@ def run(
             links=None if links is None else o.choice(links, "--links", ("auto", "keep", "resolve")),
         ),
     )
-    return run_plan(places[:-1], places[-1], plan, strict=strict, json=json, quiet=quiet)
+    return run_plan(places[:-1], places[-1], plan, running)

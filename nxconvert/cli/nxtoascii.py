@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, and numpy loads in half the time
@@ -27,6 +28,7 @@ app = typer.Typer(
 @command
 def run(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="NeXus/HDF5 files, FILE::/1.1, folders.")],
+    *,
     format: Annotated[
         str,
         typer.Option(
@@ -38,7 +40,7 @@ def run(
     outdir: Annotated[
         str, typer.Option("--outdir", metavar="DIR", help="Folder of the outputs; default: this one.")
     ] = ".",
-    scans: o.Scans = None,
+    selected: o.Selected,
     columns: Annotated[
         list[str] | None, typer.Option("--columns", metavar="NAME...", help="Columns that come first; may be repeated.")
     ] = None,
@@ -47,46 +49,29 @@ def run(
     ] = False,
     dialect: o.Dialect = None,
     float_format: o.FloatFormat = None,
-    include: o.Include = None,
-    table: o.Table = None,
-    unfinished: o.Unfinished = False,
-    name: o.Name = "",
-    mapping: o.Mapping = "auto",
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
-    allow_external_raw: o.AllowRaw = False,
-    overwrite: o.Overwrite = False,
     append: o.Append = False,
-    dry_run: o.DryRun = False,
-    strict: o.Strict = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tables: o.Tables,
+    limits: o.Limits,
+    running: o.Running,
 ) -> int:
     """Write the scans of NeXus/HDF5 files as text: one file a scan, x first, everything else in its header."""
     from nxconvert.cli.report import run_plan
-    from nxconvert.conversion import Plan
 
     format = o.choice(format.upper(), "--format", tuple(_FORMATS))
-    if not name and format == "SPEC":
-        name = "{stem}_{entry}{ext}"
-    plan = Plan(
+    if not selected.name and format == "SPEC":
+        selected = replace(selected, name="{stem}_{entry}{ext}")
+    plan = o.plan(
+        selected,
+        limits,
+        running,
         to_format=_FORMATS[format],
-        mapping=mapping,
-        policy=o.policy(memory, allow_root, allow_missing, allow_external_raw),
-        scans=tuple(scans or ()),
         columns=tuple(columns or ()),
         only_columns=only_columns,
-        include=tuple(include or ()),
-        matrix=None if table is None else o.choice(table, "--table", ("long", "matrix")) == "matrix",
-        unfinished=unfinished,
-        name=name,
-        overwrite=overwrite,
-        dry_run=dry_run,
+        include=tuple(tables.include or ()),
+        matrix=tables.matrix,
         options=o.stated(dialect=dialect, float_format=float_format, append=append or None),
     )
-    return run_plan(files, outdir.rstrip("/\\") + "/", plan, strict=strict, json=json, quiet=quiet)
+    return run_plan(files, outdir.rstrip("/\\") + "/", plan, running)
 
 
 def spread(arguments: list[str], option: str = "--columns") -> list[str]:

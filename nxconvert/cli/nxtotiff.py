@@ -26,6 +26,7 @@ def run(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="NeXus/HDF5 files, FILE::/path[0:10], folders.")
     ],
+    *,
     outdir: Annotated[
         str, typer.Option("--outdir", metavar="DIR", help="Folder of the outputs; default: this one.")
     ] = ".",
@@ -36,37 +37,21 @@ def run(
     ] = None,
     cast: o.Cast = None,
     range: o.Range = None,
-    scans: o.Scans = None,
-    unfinished: o.Unfinished = False,
-    name: o.Name = "",
-    mapping: o.Mapping = "auto",
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
-    allow_external_raw: o.AllowRaw = False,
-    overwrite: o.Overwrite = False,
-    dry_run: o.DryRun = False,
-    strict: o.Strict = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    selected: o.Selected,
+    limits: o.Limits,
+    running: o.Running,
 ) -> int:
     """Write the images of NeXus/HDF5 files as TIFF: one file (or folder) for each stack, everything else in its header."""
     from nxconvert.cli.report import run_plan
-    from nxconvert.conversion import Plan
 
-    plan = Plan(
+    plan = o.plan(
+        selected,
+        limits,
+        running,
         to_format="tiff",
-        mapping=mapping,
-        policy=o.policy(memory, allow_root, allow_missing, allow_external_raw),
-        scans=tuple(scans or ()),
-        unfinished=unfinished,
-        name=name,
-        overwrite=overwrite,
-        dry_run=dry_run,
         options=o.stated(profile=profile, compression=compression, cast=cast, range=range),
     )
-    return run_plan(files, outdir.rstrip("/\\") + "/", plan, strict=strict, json=json, quiet=quiet)
+    return run_plan(files, outdir.rstrip("/\\") + "/", plan, running)
 
 
 def main() -> None:

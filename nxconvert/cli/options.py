@@ -1,17 +1,17 @@
-"""Options that several commands share, and how they become a plan."""
+"""Options that several commands share, the groups that they come in, and how they become a plan."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from nxconvert.conversion import Plan
     from nxconvert.policy import Policy
-
-READING, WRITING, SELECTING, RUNNING = "Reading", "Writing", "Selecting", "Running"
 
 From = Annotated[
     str | None, typer.Option("--from", metavar="FORMAT", help="Format of the inputs; default: by content.")
@@ -111,6 +111,70 @@ Links = Annotated[
     ),
 ]
 Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks, e.g. 1,512,512.")]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Which records are wanted, and what their files are called."""
+
+    mapping: Mapping = "auto"
+    scans: Scans = None
+    unfinished: Unfinished = False
+    name: Name = ""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What becomes of spectra, images and maps in tables."""
+
+    include: Include = None
+    table: Table = None
+
+    @property
+    def matrix(self) -> bool | None:
+        return None if self.table is None else choice(self.table, "--table", ("long", "matrix")) == "matrix"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What inputs may do."""
+
+    memory: Memory = "256MiB"
+    allow_root: AllowRoot = None
+    allow_missing: AllowMissing = False
+    allow_external_raw: AllowRaw = False
+
+    @property
+    def policy(self) -> Policy:
+        return policy(self.memory, self.allow_root, self.allow_missing, self.allow_external_raw)
+
+
+@dataclass(frozen=True)
+class Running:
+    """What becomes of outputs that exist, and what is told."""
+
+    overwrite: Overwrite = False
+    dry_run: DryRun = False
+    strict: Strict = False
+    json: Json = False
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+def plan(selected: Selected, limits: Limits, running: Running, **more: Any) -> Plan:
+    """Make the plan that the options state; ``more`` is the rest of it."""
+    from nxconvert.conversion import Plan
+
+    return Plan(
+        mapping=selected.mapping,
+        scans=tuple(selected.scans or ()),
+        unfinished=selected.unfinished,
+        name=selected.name,
+        policy=limits.policy,
+        overwrite=running.overwrite,
+        dry_run=running.dry_run,
+        **more,
+    )
 
 
 def size(text: str) -> int:

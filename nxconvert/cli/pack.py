@@ -20,6 +20,7 @@ def run(
         list[str],
         typer.Argument(metavar="IN...", help="Folders, globs, files, or patterns: 'scan_%04d.edf', '{index:04d}'."),
     ],
+    *,
     out: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The packed file, e.g. scan.h5.")],
     compression: Annotated[
         str, typer.Option("--compression", metavar="NAME", help="Of the frames: bitshuffle-lz4, gzip, none...")
@@ -46,12 +47,7 @@ def run(
         str, typer.Option("--on", metavar="row|index|file", help="How rows of --join and frames belong together.")
     ] = "row",
     memory: o.Memory = "256MiB",
-    overwrite: o.Overwrite = False,
-    dry_run: o.DryRun = False,
-    strict: o.Strict = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    running: o.Running,
 ) -> int:
     """Pack files of images, one or more frames in each, into one HDF5 file; 'restore' gives them back, byte for byte.
 
@@ -77,11 +73,11 @@ def run(
         join=join,
         on=o.choice(on, "--on", ON),
         memory=o.size(memory),
-        overwrite=overwrite,
-        dry_run=dry_run,
-        strict=strict,
+        overwrite=running.overwrite,
+        dry_run=running.dry_run,
+        strict=running.strict,
     )
-    with Progress(quiet=quiet or json) as progress:
+    with Progress(quiet=running.quiet or running.json) as progress:
         report = Report(progress=progress)
         try:
             catalogue = pack(places, Path(out), plan, report)
@@ -89,10 +85,10 @@ def run(
             if left(Path(out)):
                 say("what was packed so far is kept: the same command goes on with it")
             raise
-    if not (json or quiet):
+    if not (running.json or running.quiet):
         for line in _lines(catalogue):
             print(line)
-    return tell(report, dry_run, strict=strict, json=json, quiet=quiet, more=_as_dict(catalogue))
+    return tell(report, running, _as_dict(catalogue))
 
 
 def _lines(catalogue: Catalogue) -> list[str]:

@@ -11,30 +11,29 @@ from nxconvert.errors import NxconvertError
 from nxconvert.format import Report
 
 if TYPE_CHECKING:
+    from nxconvert.cli.options import Running
     from nxconvert.conversion import Plan
 
 SHOWN = 10
 """How many warnings are printed."""
 
 
-def run_plan(inputs: list[str], output: str, plan: Plan, *, strict: bool, json: bool, quiet: bool) -> int:
+def run_plan(inputs: list[str], output: str, plan: Plan, running: Running) -> int:
     """Convert and tell; return the exit code."""
     from nxconvert.conversion import convert
 
-    with Progress(quiet=quiet or json) as progress:
+    with Progress(quiet=running.quiet or running.json) as progress:
         report = Report(progress=progress)
         convert(inputs, output, plan, report)
-    return tell(report, plan.dry_run, strict=strict, json=json, quiet=quiet)
+    return tell(report, running)
 
 
-def tell(
-    report: Report, dry_run: bool, *, strict: bool, json: bool, quiet: bool, more: dict[str, Any] | None = None
-) -> int:
+def tell(report: Report, running: Running, more: dict[str, Any] | None = None) -> int:
     """Print a report; return the exit code. ``more`` is added to what ``--json`` prints."""
-    if json:
+    if running.json:
         print(json_module.dumps({**as_dict(report), **(more or {})}))
     else:
-        if not quiet:
+        if not running.quiet:
             for notice in report.notices[:SHOWN]:
                 say(f"warning: {notice}")
             if len(report.notices) > SHOWN:
@@ -43,10 +42,10 @@ def tell(
                 say(f"warning: {line}")
         for where, error in report.failed:
             complain(error if isinstance(error, NxconvertError) else NxconvertError(f"{where}: {error}"))
-        if not quiet:
+        if not running.quiet:
             for path in report.outputs:
-                print(printable(f"would write {path}" if dry_run else path))
-    if report.failed or (strict and (report.notices or report.losses or report.skipped)):
+                print(printable(f"would write {path}" if running.dry_run else path))
+    if report.failed or (running.strict and (report.notices or report.losses or report.skipped)):
         return FAILED
     return OK
 

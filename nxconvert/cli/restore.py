@@ -17,6 +17,7 @@ def run(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Only files whose names match, e.g. 'dark*'.")
     ] = None,
+    *,
     out: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go.")] = ".",
     frames: Annotated[
         str, typer.Option("--frames", metavar="A:B", help="Only files of these frames of /entry, e.g. 10:20.")
@@ -24,12 +25,7 @@ def run(
     to: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="Convert the images, e.g. tiff; default: as they were.")
     ] = "",
-    overwrite: o.Overwrite = False,
-    dry_run: o.DryRun = False,
-    strict: o.Strict = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    running: o.Running,
 ) -> int:
     """Restore the files of a packed file, each with its bytes, its name and its time; each is proven by its SHA-256."""
     from nxconvert.cli.progress import Progress
@@ -37,15 +33,17 @@ def run(
     from nxconvert.format import Report
     from nxconvert.packed.restore import Selection, restore
 
-    with Progress(quiet=quiet or json) as progress:
+    with Progress(quiet=running.quiet or running.json) as progress:
         report = Report(progress=progress)
         selection = Selection(tuple(names or ()), _rows(frames))
         try:
-            restore(Path(source), Path(out), report, selection, to, overwrite=overwrite, dry_run=dry_run)
+            restore(
+                Path(source), Path(out), report, selection, to, overwrite=running.overwrite, dry_run=running.dry_run
+            )
         except KeyboardInterrupt:
             say("files that have their names are whole; --overwrite restores them again")
             raise
-    return tell(report, dry_run, strict=strict, json=json, quiet=quiet)
+    return tell(report, running)
 
 
 def _rows(text: str) -> tuple[int | None, int | None] | None:
