@@ -18,7 +18,10 @@ from nxconvert.tree import Dataset, Group
 WRITTEN = frozenset({"NX_class", "signal", "axes", "auxiliary_signals"})
 """Attributes of a group that a mapping writes itself."""
 
-WRITTEN_ON_FIELDS = frozenset({"signal", "axes", "axis", "primary", "target", "uncertainties", "uncertainty"})
+GUESSED = "guessed_role"
+"""Attribute of a dataset whose role nobody stated when its table was read: what it was taken for."""
+
+WRITTEN_ON_FIELDS = frozenset({"signal", "axes", "axis", "primary", "target", "uncertainties", "uncertainty", GUESSED})
 """Attributes of a dataset that a mapping writes itself, or that the attributes of the group replace."""
 
 
