@@ -103,3 +103,14 @@ def test_errors_as_json(command: str, code: int, said: str) -> None:
     assert told["exit_code"] == done.returncode == code
     assert f"error: {told['error']}" in done.stderr
     assert (f"tip: {told['tip']}" in done.stderr) == bool(told["tip"])
+
+
+@pytest.mark.parametrize(
+    "command", ["nxconvert convert SCAN::/1.1 - --to csv", "nxconvert ls SCAN", "nxtoascii --help"]
+)
+def test_commands_do_not_load_a_validator_for_their_arguments(command: str) -> None:
+    program, *words = [w.replace("SCAN", SCAN) for w in command.split()]
+    code = f"import sys; sys.argv = {[program, *words]!r}; import atexit; from {MODULES[program]} import main; "
+    code += "atexit.register(lambda: print('pydantic' in sys.modules, file=sys.stderr)); main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == "False"

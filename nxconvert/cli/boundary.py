@@ -42,8 +42,8 @@ def command(function: Callable[..., int]) -> Callable[..., None]:
 
 def start(app: typer.Typer, name: str) -> NoReturn:
     """Run an application with the arguments of this process, and end it."""
+    _spare_validator()
     program: Any = get_command(app)
-    _spare_validator(program)
     code = guarded(lambda: _parsed(program, name), debug="--debug" in sys.argv, json="--json" in sys.argv)
     gc.freeze()  # what the process holds ends with it; to look for cycles in it first takes up to 60 ms
     sys.exit(code)
@@ -80,18 +80,20 @@ def _misused(error: Any) -> int:
     raise UsageError(message[:1].lower() + message[1:], tip)
 
 
-def _spare_validator(program: Any) -> None:
+def _spare_validator() -> None:
     """Have text and paths taken as they are typed.
 
-    typer has pydantic check every value, and to load that takes 50 ms, a fifth of a small conversion; but any text is a
-    text and a path. Versions of typer that do without have no such method, and nothing changes.
+    typer has pydantic check every value, and to load that takes 50 to 100 ms, a third of a small conversion; but any
+    text is a text and a path. There is no setting for it, and parameters such as ``--help`` are made late, so their
+    classes are told. Versions of typer that do without pydantic have no such method, and nothing changes.
     """
-    for parameter in program.params:
-        usual = getattr(parameter, "get_runtime_param", None)
+    from typer.core import TyperArgument, TyperOption
+
+    kinds: tuple[Any, ...] = (TyperOption, TyperArgument)
+    for kind in kinds:
+        usual = getattr(kind, "get_runtime_param", None)
         if usual is not None:
-            parameter.get_runtime_param = functools.partial(_AsTyped, usual)
-    for below in getattr(program, "commands", {}).values():
-        _spare_validator(below)
+            kind.get_runtime_param = lambda self, usual=usual: _AsTyped(lambda: usual(self))
 
 
 class _AsTyped:
