@@ -18,6 +18,7 @@ from nxconvert.engine.parallel import processors, shared
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import Moved, record_to_sink, record_to_tree, tree_to_tree
 from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, UsageError
+from nxconvert.foreign import with_stated_roles
 from nxconvert.format import Format, Records, RecordSink, Report, Tree, TreeSink
 from nxconvert.held import Held
 from nxconvert.location import Location, safe_name
@@ -312,6 +313,9 @@ def _tree_of(
         for place in places:
             moved = _moved(path, publisher, report)
             taken |= _input_into_tree(place, sink, plan, report, moved, importers, alone=len(places) == 1)
+        for importer in importers.values():
+            for root in importer.stacked():
+                sink.begin(root)
         stamp(sink, [str(p) for p in places], taken)
         sink.close()
         if importers:
@@ -349,16 +353,32 @@ def _input_into_tree(
             return set(root)
         records = source if isinstance(source, Records) else as_records(source, place, plan, report)
         failures = len(report.failed)
-        for record in records:
+        for record in (_with_roles(r, plan) for r in records):
             name = plan.mapping if plan.mapping != AUTO else _way_back(record, report)
             importer = importers.get(name) or importers.setdefault(name, Importer(mapping.load(name), report))
+            record = importer.keyed(record)
             if not record.key and not alone:
                 record = replace(record, key={"record": safe_name(place.stem)})
-            folded = importer.translated(grid.fold(record))
-            record_to_tree(folded, importer.tree(folded), sink, plan.policy.memory // 4, moved)
+            _refuse_untold(record, importer)
+            given = grid.fold(record)
+            folded = importer.translated(given)
+            imported = importer.tree(folded)
+            record_to_tree(folded, imported, sink, plan.policy.memory // 4, moved)
+            importer.stack(given, folded, imported)
         if len(report.failed) > failures:
             raise report.failed.pop()[1]
     return set()
+
+
+def _refuse_untold(record: Record, importer: Importer) -> None:
+    """Ask what the columns of a foreign table are when the mapping takes none of them."""
+    columns = [f for f in record.columns if f.guessed]
+    if columns and not any(importer.choose(f) for f in record.columns):
+        shown = ", ".join(f.name for f in columns[:6]) + (", ..." if len(columns) > 6 else "")
+        raise UsageError(
+            f"{record.source}: the mapping {importer.layout.name} takes none of its columns: {shown}",
+            "name them with --labels, and say what they are with --roles",
+        )
 
 
 def _way_back(record: Record, report: Report) -> str:
@@ -489,7 +509,7 @@ class _IntoFiles:
 
     def _selected(self, records: Iterable[Record]) -> Iterator[Record]:
         plan, report = self.plan, self.report
-        for record in records:
+        for record in (_with_roles(r, plan) for r in records):
             if plan.scans and not any(fnmatchcase(t, p) for p in plan.scans for t in (record.name, _title(record))):
                 continue
             if not record.finished and not plan.unfinished:
@@ -589,6 +609,12 @@ def _moved(path: Path, publisher: Publisher, report: Report) -> Moved:
         report.moved(what, size)
 
     return moved
+
+
+def _with_roles(record: Record, plan: Plan) -> Record:
+    """Give the columns the roles that are stated, whatever format they are from."""
+    roles = plan.options.get("roles")
+    return record.with_fields(with_stated_roles(list(record.fields.values()), roles)) if roles else record
 
 
 def _title(record: Record) -> str:

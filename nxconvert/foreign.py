@@ -66,6 +66,8 @@ _WITH_UNIT = rf"(?P<name>.*\S)(?:\s+\((?P<round>[^()]+)\)|\s*\[(?P<square>[^\[\]
 _ALONE = rf"[\[(]?{_UNIT}[\])]?|[\[(][^\[\]()]*[\])]|-"
 _ENTRY = r"[#%!;/\s]*([A-Za-z][\w .()-]{0,40}?)\s*[:=]\s*(\S.*?)\s*"
 _ERRORS = r"(?i)err|sig|std|stdev|unc|sd$|^d[A-Z]|_e$|^e$|delta|σ"
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+_COMMAS = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _OPEN = re.compile(rb'(?:^|[,;\t])[ ]*"[^"]*\s*$')
 _NUMBERED, _TEXT, _GONE = 1, 0, 2
 
@@ -351,6 +353,7 @@ class _Reader:
 
     def __init__(self, text: TextFile, delimiter: str, decimal: str, comment: str) -> None:
         self.text, self.where = text, text.name
+        self.stated = Dialect(delimiter, decimal)  # either may be empty: not stated
         self.size = text.path.stat().st_size
         self.whole = self.size <= SMALL
         found = None
@@ -463,8 +466,41 @@ class _Reader:
             "mend the line, or begin it with # if it is a comment",
         )
 
+    def _refuse_riddles(self, *, labelled: bool) -> None:
+        """Ask where cells can be read in two ways, and nothing in the file tells which is meant."""
+        shown = [
+            i for i in range(self.first, min(self.run.stop, WINDOW)) if self._is_said(i) and not self._is_comment(i)
+        ]
+        rows = [self.dialect.cells(self.lines[i]) for i in shown]
+        if not rows:
+            return
+        where = f"{self.where}:{self._number(shown[0])}"
+        cells = [cell for row in rows for cell in row]
+        commas = [cell for cell in cells if _COMMAS.fullmatch(cell) or _THOUSANDS.fullmatch(cell)]
+        thousands = all(map(_THOUSANDS.fullmatch, commas)) and not any(re.match(r"[+-]?\d{4}", c) for c in cells)
+        if commas and not self.stated.decimal and (thousands or self.dialect.decimal == "."):
+            number = f"{commas[0].replace(',', '.')} or {commas[0].replace(',', '')}" if thousands else "a number"
+            raise InputError(f"{where}: {commas[0]!r} may be {number}", "state --decimal , or take the commas out")
+        if labelled:
+            return
+        alike = len({len(row[-1]) for row in rows}) == 1
+        pairs = all(len(row) == 2 and re.fullmatch(r"[+-]?\d+,\d+", ",".join(row)) for row in rows)
+        if self.dialect.separator == "," and not self.stated.separator and alike and pairs and len(rows) > 1:
+            row = self.lines[shown[0]].strip()
+            tip = (
+                "state --delimiter comma, or --delimiter space --decimal , when it is one number; labels settle it too"
+            )
+            raise InputError(f"{where}: {row!r} may be two whole numbers, or one with a decimal comma", tip)
+        if _counts(rows[0]) and _stands_out(rows):
+            line = self._number(shown[0])
+            tip = f"state --labels {line} if it has the labels; if it is a row, list them: --labels a,b,.."
+            raise InputError(
+                f"{where}: {self.lines[shown[0]].strip()!r} may be the labels of the columns, or a row", tip
+            )
+
     def record(self, labels: str, roles: str) -> Record:
         label_lines, names, units = self._labels(labels)
+        self._refuse_riddles(labelled=any(names))
         start = self.offset + sum(map(len, self.raw[: self.first]))
         stop, footer = self._end()
         spare = 0
@@ -473,6 +509,7 @@ class _Reader:
         ):
             names.pop()
             spare += 1
+        given = list(names)
         names = _distinct([n or f"col{i + 1}" for i, n in enumerate(names)])
         sheet = Sheet(
             self.text.path,
@@ -497,6 +534,8 @@ class _Reader:
             Field(c.name, Values(np.empty(0)), True, attrs={"units": u} if u else {}, source=f"{self.where}::{c.name}")
             for c, u in zip(sheet.columns, units, strict=False)
         ]
+        if roles:
+            _refuse_twins(roles, given, self.where)
         fields = with_stated_roles(fields, roles) if roles else self._guessed(fields, sheet)
         return record(sheet, fields, key={}, source=self.where)
 
@@ -595,38 +634,76 @@ class _Reader:
         return bool(names) and not any(self.run.numbers[names:]) and not any(self.run.texts[names:])
 
     def _guessed(self, fields: list[Field], sheet: Sheet) -> list[Field]:
+        """Guess roles; that the other columns have none is a guess as well."""
+        guess = self._guess(sheet)
+        x = next((name for name, role in guess.items() if role == Role.AXIS), "")
+        signal = next((name for name, role in guess.items() if role == Role.SIGNAL), None)
+        return [
+            replace(
+                f,
+                role=guess.get(f.name),
+                guessed=True,
+                axes=(x,) if f.name in guess else (),
+                of=signal if guess.get(f.name) == Role.ERRORS else None,
+            )
+            if f.per_row
+            else f
+            for f in fields
+        ]
+
+    def _guess(self, sheet: Sheet) -> dict[str, Role]:
         """Guess roles by position: x where the first column runs in one direction, then the signal and its errors."""
         numbers = [i for i, c in enumerate(sheet.columns) if c.dtype.kind in "if"]
         if len(numbers) < 2 or numbers[0] != 0:
-            return fields
+            return {}
         rows = [i for i in range(self.first, min(self.run.stop, WINDOW)) if self._is_said(i)]
         x = [self._value(self.dialect.cells(self.lines[i])[0]) for i in rows]
         steps = np.diff(np.array(x))
         if not (np.all(steps >= 0) or np.all(steps <= 0)) or (len(steps) and not np.any(steps)):
-            return fields
+            return {}
         names = [c.name for c in sheet.columns]
-        signal = names[numbers[1]]
-        guess = {names[0]: Role.AXIS, signal: Role.SIGNAL}
+        guess = {names[0]: Role.AXIS, names[numbers[1]]: Role.SIGNAL}
         if len(numbers) > 2 and numbers[2] == numbers[1] + 1 and re.search(_ERRORS, names[numbers[2]]):
             guess[names[numbers[2]]] = Role.ERRORS
-        return [
-            replace(
-                f,
-                role=guess[f.name],
-                guessed=True,
-                axes=(names[0],),
-                of=signal if guess[f.name] == Role.ERRORS else None,
-            )
-            if f.per_row and f.name in guess
-            else f
-            for f in fields
-        ]
+        return guess
 
     def _value(self, cell: str) -> float:
         try:
             return float(cell.replace(self.dialect.decimal, ".").replace("D", "e").replace("d", "e"))
         except ValueError:
             return float("nan")
+
+
+def _counts(row: Sequence[str]) -> bool:
+    """Tell whether a row numbers the columns, as labels of some programs do."""
+    return len(row) > 2 and any(list(row) == [str(start + i) for i in range(len(row))] for start in (0, 1))
+
+
+def _stands_out(rows: Sequence[Sequence[str]]) -> bool:
+    """Tell whether the first row is of another kind than those after it: the only whole one, or far off."""
+    if len(rows) < 4:
+        return False
+    for i in range(len(rows[0])):
+        column = [row[i] for row in rows[1:] if i < len(row)]
+        if column and not any(map(_WHOLE.fullmatch, column)):
+            return True
+        if all(map(_WHOLE.fullmatch, column)):
+            steps = np.abs(np.diff([float(c) for c in (rows[0][i], *column)]))
+            if steps[0] > 10 * max(1.0, float(np.max(steps[1:]))):
+                return True
+    return False
+
+
+def _refuse_twins(roles: str, labels: Sequence[str], where: str) -> None:
+    """Refuse a stated role of a label that several columns have."""
+    for part in roles.split(","):
+        name = part.partition("=")[2].strip()
+        at = [str(i + 1) for i, label in enumerate(labels) if label == name]
+        if len(at) > 1:
+            raise UsageError(
+                f"--roles: {name!r} is the label of the columns {' and '.join(at)} of {where}",
+                "give the columns names of their own with --labels",
+            )
 
 
 def _apart(labels: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -737,7 +814,11 @@ def with_stated_roles(fields: Sequence[Field], stated: str) -> list[Field]:
     roles = {name: role for role, name in pairs}
     return [
         replace(
-            f, role=roles.get(f.name), guessed=False, axes=axes, of=signal if roles.get(f.name) == Role.ERRORS else None
+            f,
+            role=roles.get(f.name),
+            guessed=False,
+            axes=f.axes if len(f.axes) > 1 else axes,
+            of=signal if roles.get(f.name) == Role.ERRORS else None,
         )
         if f.per_row
         else f

@@ -141,8 +141,8 @@ def _about(f: Field, lose: Callable[[str, str], None]) -> dict[str, Any]:
             out["attrs"] = kept
     if f.role:
         out["role"] = str(f.role)
-        if f.guessed:
-            out["guessed"] = True
+    if f.guessed:
+        out["guessed"] = True
     if f.of:
         out["of"] = f.of
     if f.axes:

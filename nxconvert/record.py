@@ -49,7 +49,7 @@ class Field:
     role
         Axis, signal, auxiliary signal or errors; None for none of them.
     guessed
-        Whether the role was only guessed by a reader.
+        Whether the role, or that it has none, was only guessed by a reader.
     of
         The field whose errors these are.
     attrs

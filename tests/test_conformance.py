@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,7 @@ class _Xdi(FormatConformance):
         demanded = {"Element.symbol": "Cu", "Element.edge": "K", "Mono.d_spacing": "3.13553"}
         header = [Field(name, Values(value)) for name, value in demanded.items()]
         rest = [f for f in record.fields.values() if f.name.casefold() not in ("energy", "angle")]
+        rest = [replace(f, guessed=False) for f in rest]
         return record.with_fields([energy, *rest, *header])
 
     def oracle(self, path: Path) -> Any:

@@ -15,7 +15,7 @@ from nxconvert.format import Records, Report, Tree
 from nxconvert.mapping import stated
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
-from nxconvert.mapping.plot import WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
+from nxconvert.mapping.plot import GUESSED, WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
 from nxconvert.mapping.steps import Kind, Step, from_tree_name, to_tree_name
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset, Group, Node
@@ -423,6 +423,7 @@ class _Assembly:
         role = ROLES.get(rule.role)
         axes, per_row = self._axes(hit, role, lengths)
         attrs = hit.node.attrs
+        guessed = GUESSED in attrs
         mask = None
         if attrs:
             kept = {k: v for k, v in attrs.items() if k not in WRITTEN_ON_FIELDS}
@@ -430,7 +431,7 @@ class _Assembly:
                 mask = _mask(kept.pop(MISSING_ROWS), hit.node.shape[0])
             attrs = kept if "units" not in kept else {"units": kept.pop("units"), **kept}
         of = (hit.plot.errors or {}).get(hit.name) if hit.plot and role == Role.ERRORS else None
-        return Field(name, hit.node, per_row, axes, role, of=of, attrs=attrs, mask=mask, source=source)
+        return Field(name, hit.node, per_row, axes, role, guessed, of, attrs=attrs, mask=mask, source=source)
 
     def _axes(self, hit: _Hit, role: Role | None, lengths: set[int]) -> tuple[tuple[str | None, ...], bool]:
         """Say which axis labels each dimension of a dataset, and whether its first one is the row."""

@@ -13,7 +13,7 @@ from nxconvert.errors import OutputError
 from nxconvert.format import FileSink, Report
 from nxconvert.formats.xdi import rules
 from nxconvert.formats.xdi.read import distinct, header_of, word
-from nxconvert.record import Block, Field, Record, plain
+from nxconvert.record import Block, Field, Record, Role, plain
 
 KINDS = "biuf"
 LONGEST = 1900
@@ -69,11 +69,17 @@ class XdiSink(FileSink):
         Raises
         ------
         OutputError
-            When there is none, or the header lacks what XDI demands.
+            When there is none, nobody stated which it is, or the header lacks what XDI demands.
         """
         wrong = list(rules.required(stated))
         found = [f for f in record.columns if f.name.casefold() in rules.ABSCISSAE and self._is_number(f)]
-        first = min(found, key=lambda f: list(rules.ABSCISSAE).index(f.name.casefold()), default=None)
+        order = list(rules.ABSCISSAE)
+        first = min(found, key=lambda f: (f.role is not Role.AXIS, order.index(f.name.casefold())), default=None)
+        if any(f.guessed for f in record.columns):
+            names = ", ".join(f.name for f in record.columns[:6]) + (", ..." if len(record.columns) > 6 else "")
+            wrong.insert(0, f"nothing states which of its columns ({names}) is the energy or angle")
+            tip = "state it with --roles, e.g. --roles x=energy,signal=mu, and names with --labels 'energy [eV],mu'"
+            raise OutputError(f"{record.source} cannot be XDI: {'; '.join(wrong)}", tip)
         if first is None:
             wrong.append("no column is named energy or angle")
         else:
