@@ -20,6 +20,7 @@ from nxconvert.array import Box, Chunk, Places, Storage, decode, full_box, is_te
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Policy, Report, Tree
 from nxconvert.formats.hdf5 import check, chunks
+from nxconvert.formats.hdf5.small import Small, opener
 from nxconvert.tree import Dataset, Group, Link, Node, Ref
 
 MAX_LINKS = 40
@@ -327,8 +328,12 @@ class H5Group(_H5Node, Group):
         return file.resolve(_normal(target), where, depth + 1)
 
     def _open(self, raw: bytes, path: str) -> Node | None:
+        quick = opener()
+        id = None if quick is None else quick.open(self.id, raw)
+        if isinstance(id, Small):
+            return _SmallDataset(self.id, raw, id, path, self.file)
         try:
-            id = h5o.open(self.id, raw)
+            id = h5o.open(self.id, raw) if id is None else id
         except DAMAGE as error:
             raise InputError(f"{self.file.path}::{path} cannot be opened: {_last_reason(str(error))}") from None
         if isinstance(id, h5d.DatasetID):
@@ -486,6 +491,39 @@ class H5Dataset(_H5Node, Dataset):
         except DAMAGE as error:
             raise damaged(self.source, error) from None
         return bytes(raw)
+
+
+class _SmallDataset(H5Dataset):
+    """A dataset of one number, which was read when it was opened; it is opened again for what else is asked of it."""
+
+    __slots__ = ("_group", "_id", "_name", "_small")
+
+    def __init__(self, group: h5g.GroupID, name: bytes, small: Small, path: str, file: H5File) -> None:
+        self._group, self._name, self._small = group, name, small
+        self._id: Any = None
+        self.path, self.file = path, file
+        self._shape, self._dtype = (), small.dtype
+        self._checked, self._asked, self._threaded, self.fragile = True, False, None, False
+
+    @property
+    def id(self) -> Any:
+        if self._id is None:
+            try:
+                self._id = h5o.open(self._group, self._name)
+            except DAMAGE as error:
+                raise damaged(self.source, error) from None
+        return self._id
+
+    @property
+    def null(self) -> bool:
+        return False
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        return {_text(name): _text(text) for name, text in self._small.attrs.items()}
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        return np.frombuffer(self._small.value, self._small.dtype).reshape(()).copy()
 
 
 def _dtype_of(type_id: h5t.TypeID) -> np.dtype[Any]:
