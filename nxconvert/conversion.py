@@ -372,7 +372,7 @@ def _input_into_tree(
 
 def _refuse_untold(record: Record, importer: Importer) -> None:
     """Ask what the columns of a foreign table are when the mapping takes none of them."""
-    columns = [f for f in record.columns if f.guessed]
+    columns = [f for f in record.columns if f.guessed and not f.item_shape]
     if columns and not any(importer.choose(f) for f in record.columns):
         shown = ", ".join(f.name for f in columns[:6]) + (", ..." if len(columns) > 6 else "")
         raise UsageError(
