@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from nxconvert.array import Array, Values
 from nxconvert.dissection import Content, Dissection
-from nxconvert.errors import Loss, Notice, OutputError
+from nxconvert.errors import Loss, Notice, OutputError, UsageError
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 from nxconvert.record import Block, Record
@@ -315,12 +315,48 @@ class Holds:
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a writer or reader, as ``--name`` on the command line."""
+    """One option of a writer or reader: ``name=value`` in Python, ``--set name=value`` on the command line.
+
+    Attributes
+    ----------
+    name
+        The argument of ``create`` or ``open``.
+    default
+        Its value when nothing is said. A text on the command line becomes a value of its type: a bool, an int, a float;
+        numbers with commas between them for a tuple of int; text otherwise.
+    help
+        What it is for, in one line.
+    choices
+        The values that are allowed; any, when empty.
+    """
 
     name: str
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> Any:
+        """Read a value that was written as text.
+
+        Raises
+        ------
+        UsageError
+            When it is of another type than the default.
+        """
+        wanted, read = _READS.get(type(self.default), ("", str))
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            raise UsageError(f"{self.name}={text} is no {wanted}", self.help) from None
+
+
+_READS: dict[type, tuple[str, Callable[[str], Any]]] = {
+    bool: ("true or false", lambda text: {"true": True, "yes": True, "false": False, "no": False}[text.lower()]),
+    int: ("integer", int),
+    float: ("number", float),
+    tuple: ("list of integers", lambda text: tuple(int(part) for part in text.split(","))),
+}
+"""What a text is read as, by the type of an option's default."""
 
 
 class Head:

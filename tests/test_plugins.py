@@ -337,3 +337,104 @@ def test_the_mapping_of_the_how_to_takes_a_real_scan_out_and_back(id33: Path, co
     (id33 / "id33.yaml").write_text(edited(), "utf-8")
     done = run(id33, "mapping", "test", "id33.yaml", corpus / "nexus" / "aps" / "33id_spec_22_2D.hdf5")
     assert done.returncode == 0, done.stdout
+
+
+# Options of a plugin
+
+WITH_OPTIONS = """
+from nxconvert.format import FileSink, Format, Holds, Option
+
+
+class Sink(FileSink):
+    def __init__(self, path, report, **options):
+        super().__init__(path)
+        self.options = options
+
+    def begin(self, record):
+        self.put(repr(sorted(self.options.items())).encode())
+
+    def write(self, block):
+        pass
+
+
+FORMAT = Format(
+    "opt", "optional", (".opt",), create=Sink, holds=Holds(records=1),
+    write_options=(
+        Option("title", "", "What to call it."),
+        Option("style", "plain", "How it looks.", ("plain", "fancy")),
+        Option("deep_zoom", False, "Whether to go deep."),
+        Option("level", 3, "How far."),
+        Option("scale", 1.0, "By what."),
+        Option("tiles", (64, 64), "Shape of tiles."),
+        Option("chunks", None, "Shape of chunks."),
+    ),
+)
+"""
+
+
+@pytest.fixture
+def optional(tmp_path: Path) -> Path:
+    (tmp_path / "in.csv").write_text("a,b\n1,2\n")
+    return installed(tmp_path, "optional", {"optional.py": WITH_OPTIONS}, {"opt": "optional:FORMAT"})
+
+
+def test_options_of_a_plugin_are_set_on_the_command_line(optional: Path) -> None:
+    stated = ["title=a=b", "style=fancy", "deep-zoom=true", "level=7", "scale=0.5", "tiles=32,16"]
+    done = run(optional, "convert", "in.csv", "out.opt", *(w for s in stated for w in ("--set", s)), "--chunks", "2,2")
+    assert done.returncode == 0, done.stderr
+    assert (optional / "out.opt").read_text() == repr(
+        [
+            ("chunks", (2, 2)),
+            ("deep_zoom", True),
+            ("level", 7),
+            ("scale", 0.5),
+            ("style", "fancy"),
+            ("tiles", (32, 16)),
+            ("title", "a=b"),
+        ]
+    )
+
+
+def test_formats_shows_how_the_options_of_one_are_typed(optional: Path) -> None:
+    done = run(optional, "formats", "opt")
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert lines[0] == "opt: optional, written"
+    typed = ["title=VALUE", "style=plain|fancy", "deep_zoom=true|false", "level=VALUE"]
+    assert {f"--set {t}" for t in typed} | {"--chunks VALUE"} <= set(lines)
+    assert "How it looks. [default: plain]" in lines
+    assert "--set" not in run(optional, "formats", "csv").stdout
+
+
+@pytest.mark.parametrize(
+    ("stated", "said", "tip"),
+    [
+        ("styel=fancy", "optional has no option 'styel'", "did you mean 'style'? 'nxconvert formats opt'"),
+        ("zz=1", "optional has no option 'zz'", "'nxconvert formats opt' lists its options"),
+        ("style=fanzy", "'fanzy' is not one of plain, fancy", "did you mean 'fancy'?"),
+        ("level=low", "level=low is no integer", "How far."),
+        ("deep_zoom=maybe", "deep_zoom=maybe is no true or false", "Whether to go deep."),
+        ("tiles=1x2", "tiles=1x2 is no list of integers", "Shape of tiles."),
+        ("chunks=2,2", "chunks has a switch of its own", "write --chunks 2,2"),
+        ("level", "'level' is no NAME=VALUE", "'nxconvert formats opt'"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_tip(optional: Path, stated: str, said: str, tip: str) -> None:
+    done = run(optional, "convert", "in.csv", "out.opt", "--set", stated)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert f"tip: {tip}" in done.stderr
+    assert not (optional / "out.opt").exists()
+
+
+def test_every_option_of_the_formats_that_come_with_us_has_a_switch() -> None:
+    from dataclasses import fields
+
+    from nxconvert import registry
+    from nxconvert.cli.options import Switches
+
+    ours = [
+        f for f in registry.formats().values() if (f.create or f.open or f.sniff).__module__.startswith("nxconvert.")
+    ]
+    options = {o.name for f in ours for o in (*f.write_options, *f.read_options)}
+    assert options
+    assert options == {f.name for f in fields(Switches)}

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from nxconvert.cli import options as o
 from nxconvert.cli.boundary import OK, command, say
 
+if TYPE_CHECKING:
+    from nxconvert.format import Format, Option
+
 
 @command
-def run(json: o.Json = False, debug: o.Debug = False) -> int:
-    """List the formats: which are read, which are written, and what each can hold."""
+def run(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A format, to show its options; default: list all.")
+    ] = None,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """List the formats: which are read, which are written, and what each can hold; or show one with its options."""
     from nxconvert import registry
 
-    known = registry.formats()
-    for name, reason in registry.broken.items():
-        say(f"warning: the plugin {name!r} could not be loaded: {reason}")
+    known = registry.formats() if name is None else {name: registry.by_name(name)}
+    for plugin, reason in registry.broken.items() if name is None else ():
+        say(f"warning: the plugin {plugin!r} could not be loaded: {reason}")
     if json:
         import json as json_module
 
         print(json_module.dumps({f.name: _described(f) for f in known.values()}))
+        return OK
+    if name is not None:
+        for line in _lines(known[name]):
+            print(line)
         return OK
     print(f"{'format':<12} {'reads':<6} {'writes':<7} {'extensions':<24} holds")
     for f in known.values():
@@ -30,19 +48,35 @@ def _yes(thing: object) -> str:
     return "yes" if thing else "-"
 
 
-def _holds(f: object) -> str:
-    from nxconvert.format import Format
-
-    assert isinstance(f, Format)
+def _holds(f: Format) -> str:
     if f.open is None and f.create is None:
         return f"{f.title}: {f.refused}"
     return f.holds.note or f.title
 
 
-def _described(f: object) -> dict[str, object]:
-    from nxconvert.format import Format
+def _lines(f: Format) -> Iterator[str]:
+    """Describe one format: what it is, then its options as they are typed."""
+    ways = [word for word, there in (("read", f.open), ("written", f.create)) if there]
+    yield f"{f.name}: {f.title}, {' and '.join(ways) or 'not read'}"
+    yield f"extensions: {' '.join(f.extensions)}"
+    yield f"holds: {_holds(f)}" if ways else f.refused
+    for title, options in (("writing", f.write_options), ("reading", f.read_options)):
+        if options:
+            yield f"options for {title}:"
+        for option in options:
+            yield f"  {_typed(option)}"
+            yield f"      {option.help}" + (f" [default: {option.default}]" if option.default not in ("", None) else "")
 
-    assert isinstance(f, Format)
+
+def _typed(option: Option) -> str:
+    switch = o.switch(option.name)
+    if isinstance(option.default, bool):
+        return f"{switch}true|false" if switch.endswith("=") else switch
+    value = "|".join(option.choices) or "VALUE"
+    return f"{switch}{value}" if switch.endswith("=") else f"{switch} {value}"
+
+
+def _described(f: Format) -> dict[str, object]:
     return {
         "title": f.title,
         "extensions": list(f.extensions),
@@ -50,4 +84,8 @@ def _described(f: object) -> dict[str, object]:
         "writes": f.create is not None,
         "holds": {k: getattr(f.holds, k) for k in f.holds.__dataclass_fields__},
         "refused": f.refused,
+        "options": {
+            kind: {x.name: {"default": x.default, "choices": list(x.choices), "help": x.help} for x in options}
+            for kind, options in (("write", f.write_options), ("read", f.read_options))
+        },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +50,14 @@ Validate = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another option of a format; 'nxconvert formats NAME' lists them; may be repeated.",
+    ),
+]
 Append = Annotated[
     bool, typer.Option("--append", help="Add scans to an existing SPEC file; those it has already are skipped.")
 ]
@@ -133,6 +141,32 @@ class Tables:
     @property
     def matrix(self) -> bool | None:
         return None if self.table is None else choice(self.table, "--table", ("long", "matrix")) == "matrix"
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The options of formats that have a switch of their own, as those that come with nxconvert do."""
+
+    delimiter: Delimiter = None
+    decimal: Decimal = None
+    comment: Comment = None
+    labels: Labels = None
+    roles: Roles = None
+    dialect: Dialect = None
+    float_format: FloatFormat = None
+    append: Append = False
+    profile: Profile = None
+    cast: Cast = None
+    range: Range = None
+    compression: Compression = None
+    chunks: Chunks = None
+    links: Links = None
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Those that were given."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return stated(**given | {"append": self.append or None, "chunks": numbers(self.chunks, "--chunks")})
 
 
 @dataclass(frozen=True)
@@ -220,11 +254,61 @@ def choice(value: str, option: str, allowed: tuple[str, ...]) -> str:
     UsageError
         When it is not one of those allowed.
     """
+    from difflib import get_close_matches
+
     from nxconvert.errors import UsageError
 
     if value not in allowed:
-        raise UsageError(f"{option} {value!r} is not one of {', '.join(allowed)}")
+        near = get_close_matches(value, allowed, 1)
+        raise UsageError(
+            f"{option} {value!r} is not one of {', '.join(allowed)}", f"did you mean {near[0]!r}?" if near else ""
+        )
     return value
+
+
+def settings(texts: list[str], output: str, to: str | None, from_: str | None) -> dict[str, Any]:
+    """Read what ``--set`` states, of the options that the format of the output or of an input has.
+
+    Raises
+    ------
+    UsageError
+        When there is no such option, or its value is none that it takes.
+    """
+    from difflib import get_close_matches
+
+    from nxconvert import registry
+    from nxconvert.errors import UsageError
+    from nxconvert.location import Location
+
+    if not texts:
+        return {}
+    target = registry.for_output(Location.parse(output), to)
+    sources = [registry.by_name(from_)] if from_ else registry.formats().values()
+    known = {x.name: x for source in sources for x in source.read_options} | {x.name: x for x in target.write_options}
+    switches = [f.name for f in fields(Switches)]
+    found = {}
+    for text in texts:
+        written, equals, value = text.partition("=")
+        name = written.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"--set {text!r} is no NAME=VALUE", f"'nxconvert formats {target.name}' lists the names")
+        if name in switches:
+            raise UsageError(f"--set {text}: {name} has a switch of its own", f"write {switch(name)} {value}".strip())
+        if name not in known:
+            near = get_close_matches(name, [n for n in known if n not in switches], 1)
+            tip = f"did you mean {near[0]!r}? " if near else ""
+            tip += f"'nxconvert formats {target.name}' lists its options"
+            raise UsageError(f"--set {text}: {target.title} has no option {name!r}", tip)
+        if known[name].choices:
+            choice(value, f"--set {name}:", known[name].choices)
+        found[name] = known[name].parse(value)
+    return found
+
+
+def switch(name: str) -> str:
+    """Return what one types for an option of a format."""
+    known = any(f.name == name for f in fields(Switches))
+    return f"--{name.replace('_', '-')}" if known else f"--set {name}="
 
 
 def stated(**options: Any) -> dict[str, Any]:

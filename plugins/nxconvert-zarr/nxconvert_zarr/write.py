@@ -336,7 +336,7 @@ class ZarrSink(TreeSink):
         links = sum(len(made.links) for made in self._groups.values())
         names = sum(name != stored for made in self._groups.values() for name, stored in made.stored.items())
         if links:
-            self.report.notice(f"{links} links are notes that only nxconvert follows; links=resolve writes copies")
+            self.report.notice(f"{links} links are notes that only nxconvert follows; --links resolve writes copies")
         if names:
             self.report.notice(f"{names} names that not every file system holds are stored as safe ones")
 
