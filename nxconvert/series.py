@@ -112,7 +112,9 @@ class FrameRecord:
     shape, dtype
         Of one frame, as stored.
     entry
-        The name of its NXentry.
+        The name of its NXentry, where a mapping puts it into one of its own.
+    key, path
+        The key of the record, and where its frames lie in the packed file: a mapping says so.
     files, frames, numbers
         For each row: the file, the frame's number in the file, and the index that the file's name says (-1: none).
     damaged
@@ -128,6 +130,8 @@ class FrameRecord:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     entry: str = ""
+    key: dict[str, str] = field(default_factory=dict)
+    path: str = ""
     files: array[int] = field(default_factory=lambda: array("q"))
     frames: array[int] = field(default_factory=lambda: array("q"))
     numbers: array[int] = field(default_factory=lambda: array("q"))

@@ -97,7 +97,7 @@ def _lines(catalogue: Catalogue) -> list[str]:
     lines = []
     for record in catalogue.records:
         shape = " x ".join(map(str, (len(record), *record.shape)))
-        lines.append(printable(f"/{record.entry}/data/data  {shape} {record.dtype.name}  {record.series}"))
+        lines.append(printable(f"{record.path}  {shape} {record.dtype.name}  {record.series}"))
     other = sum(1 for file in catalogue.files if not file.format)
     if other:
         lines.append(f"{other} file{'s' if other > 1 else ''} that {'are' if other > 1 else 'is'} no image, kept whole")
@@ -108,6 +108,7 @@ def _as_dict(catalogue: Catalogue) -> dict[str, Any]:
     records = [
         {
             "entry": record.entry,
+            "path": record.path,
             "series": record.series,
             "role": record.role,
             "frames": len(record),

@@ -54,8 +54,10 @@ def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
     assert rule.name is not None
     name = rule.name.fill({step.name: ANY_NAME for step in rule.steps if step.captures})
     role = ROLES.get(rule.role)
+    stack = importer.layout.stack
+    aside = stack is not None and rule.binds(stack.over)
     for per_row in {"row": (True,), "record": (False,)}.get(rule.each, (True, False)):
-        choice = importer.choose(Field(name, Values(_sample(rule)), per_row, role=role))
+        choice = importer.choose(Field(name, Values(_sample(rule)), per_row, role=role), aside)
         what = "its columns" if per_row else "its header values"
         if choice is None and not rule.imports:
             return Obstacle(rule, "it is for export only, and no other rule takes its fields back")

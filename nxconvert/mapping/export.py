@@ -16,6 +16,8 @@ from nxconvert.mapping import stated
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.plot import GUESSED, WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
+from nxconvert.mapping.split import has_place, stack_of, taken
+from nxconvert.mapping.stack import is_main, role_of
 from nxconvert.mapping.steps import Kind, Step, from_tree_name, to_tree_name
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset, Group, Node
@@ -89,8 +91,27 @@ class Exported(Records):
                 found.setdefault(tuple(bound.values()), (bound, path))
         numbers = {key: tuple(_numbers(v) for v in key) for key in found}
         if all(n is not None for row in numbers.values() for n in row):
-            return [found[k] for k in sorted(found, key=lambda k: numbers[k])]
-        return list(found.values())
+            found = {k: found[k] for k in sorted(found, key=lambda k: numbers[k])}
+        if self.layout.stack is None:
+            return list(found.values())
+        return [one for bound, path in found.values() for one in self._stacked(walker, bound, path)]
+
+    def _stacked(self, walker: _Walker, bound: dict[str, str], path: str) -> Iterator[tuple[dict[str, str], str]]:
+        """Yield the keys of the records that one stack is made of: those that have a place, else what the rows say."""
+        stack = self.layout.stack
+        assert stack is not None
+        shared = {k: v for k, v in bound.items() if k != stack.over}
+        known = {*stack.order, *(name for r in self.layout.stacked if r.file.key for name in r.file.values)}
+        places: dict[str, str] = {}
+        for _node, captured, place, *_ in walker.find(self.layout.own, shared) if self.layout.own else ():
+            if role_of(captured[stack.over], stack.order) in known:
+                places.setdefault(captured[stack.over], place)
+        if not places:
+            names = stack_of(self.layout, lambda rule: walker.dataset(rule, shared)).names
+            places = dict.fromkeys(names, path)
+        for name, place in places.items():
+            if not self.base or _within(place, self.base):
+                yield {**shared, stack.over: name}, place
 
 
 def matches(layout: Layout, tree: Tree, report: Report) -> bool:
@@ -208,6 +229,11 @@ class _Walker:
         """Yield every match: node, bindings, path, attribute, plot and the last name."""
         for group, path, here in self._groups(self.root, "", steps[:-1], bound):
             yield from self._last(group, path, steps[-1], here)
+
+    def dataset(self, rule: Rule, bound: Mapping[str, str]) -> Dataset | None:
+        """Return the first dataset that a rule finds."""
+        found = (node for node, *_ in self.find(rule.steps, dict(bound)) if isinstance(node, Dataset))
+        return next(found, None)
 
     def groups(self, steps: tuple[Step, ...]) -> Iterator[str]:
         """Yield the paths of the groups that steps lead to."""
@@ -330,7 +356,7 @@ class _Assembly:
     def record(self) -> Record | None:
         """Return the record, or None when no rule finds anything."""
         hits = self.hits()
-        if not hits:
+        if not hits and self.layout.stack is None:
             return None
         self._note_signal(hits)
         self._check_constants()
@@ -346,6 +372,9 @@ class _Assembly:
                 field = self._same(made[field.name], (field, hit))
             made[field.name] = (field, hit)
         fields = [replace(f, of=self._name_of(f, made)) if f.role == Role.ERRORS else f for f, _ in made.values()]
+        fields += self._of_stack({f.name: f for f in fields}, own=any(self._binds(h.rule) for h in hits))
+        if not fields:
+            return None
         return Record(
             {k: v for k, v in self.bound.items() if v},
             by_name(in_reading_order(fields)),
@@ -354,11 +383,32 @@ class _Assembly:
             finished=not self.layout.complete or self._there(self.layout.complete),
         )
 
+    def _binds(self, rule: Rule) -> bool:
+        """Tell whether a rule is of this record alone, and not of what the records of a stack share."""
+        return self.layout.stack is not None and rule.binds(self.layout.stack.over)
+
+    def _of_stack(self, known: Mapping[str, Field], *, own: bool) -> Iterator[Field]:
+        """Yield the fields that this record has of a stack. What lies at its own place is not looked for there."""
+        stack = self.layout.stack
+        if stack is None:
+            return
+        shared = {k: v for k, v in self.bound.items() if k != stack.over}
+
+        def look(rule: Rule) -> Dataset | None:
+            return self.walker.dataset(rule, shared)
+
+        def wanted(name: str) -> bool:
+            return (not self.only or name in self.only) and not (own and has_place(self.layout, name))
+
+        found = stack_of(self.layout, look)
+        yield from taken(found, self.bound[stack.over], look, self.walker.report, known, wanted)
+
     def hits(self) -> list[_Hit]:
         """Return what the rules take, each object once, in the order of the rules."""
         best: dict[str, _Hit] = {}
+        main = is_main(self.layout, self.bound)
         for rule in self.layout.rules:
-            if not rule.exports:
+            if not rule.exports or not (main or self._binds(rule)):
                 continue
             found = False
             for node, bound, path, attribute, plot, name in self._found(rule):

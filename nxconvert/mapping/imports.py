@@ -14,8 +14,8 @@ from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
-from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
 from nxconvert.mapping.plot import GUESSED
+from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
 from nxconvert.mapping.stated import imported, takes, translated
 from nxconvert.mapping.steps import Step, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert.array import TEXT, Values, decode, is_text
-from nxconvert.errors import InputError
+from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in
 from nxconvert.mapping.model import MISSING_ROWS, Rule
@@ -215,7 +215,7 @@ class Stacks:
 
         Raises
         ------
-        InputError
+        UsageError
             When the records do not fit each other.
         """
         for shared, parts in self._scans.items():
@@ -271,7 +271,7 @@ class Stacks:
             return None
         for part, column in zip(parts, columns, strict=True):
             if column is None:
-                raise InputError(
+                raise UsageError(
                     f"{part.source} has no {rule.file.field}, which {rule.where} puts into a stack",
                     f"say what stands there for it: absent: {{{part.role}: 0}}",
                 )
@@ -280,6 +280,7 @@ class Stacks:
         )[_flat(parts, which, rows)]
         missing |= gone
         attrs = _shared_attrs(known, rule)
+        attrs.pop("interpretation", None)  # of NXdata; that of a detector has none
         if gone.any():
             attrs[MISSING_ROWS] = np.flatnonzero(gone)
         if not known[0].path:
@@ -299,7 +300,7 @@ class Stacks:
             return NewDataset(Values(names[which], TEXT))
         unknown = next((p for p in parts if p.role not in values), None)
         if unknown is not None:
-            raise InputError(
+            raise UsageError(
                 f"{unknown.source}: its {self.stack.over} is {unknown.role}, which has no number at {rule.where}",
                 f"named are {', '.join(values)}",
             )
@@ -332,7 +333,7 @@ def _check_alike(first: _Part, other: _Part) -> None:
         found = other.columns[index]
         if column is not None and found is not None and column.item != found.item:
             shapes = [" x ".join(map(str, c.item)) or "single values" for c in (column, found)]
-            raise InputError(
+            raise UsageError(
                 f"{first.source} and {other.source} cannot be one stack: {shapes[0]} and {shapes[1]}",
                 "leave one of them out, or write them without a stack",
             )
@@ -342,7 +343,7 @@ def _shared_attrs(columns: Sequence[_Column], rule: Rule) -> dict[str, Any]:
     """Return the attributes that all parts have, and refuse units that differ."""
     units = {str(c.attrs["units"]) for c in columns if c.attrs.get("units")}
     if len(units) > 1:
-        raise InputError(
+        raise UsageError(
             f"{columns[0].source}: {rule.file.field} of one stack is in {', '.join(sorted(units))}",
             f"state units: in {rule.where}",
         )
@@ -357,13 +358,13 @@ def _one_type(values: list[Numbers], columns: Sequence[_Column], rule: Rule) -> 
     if kinds == {True}:
         return values
     if len(kinds) > 1:
-        raise InputError(
+        raise UsageError(
             f"{columns[0].source}: {rule.file.field} is text in one record of a stack and numbers in another"
         )
     dtype = np.result_type(*(v.dtype for v in values))
     for v, c in zip(values, columns, strict=True):
         if not np.array_equal(v.astype(dtype).astype(v.dtype), v, equal_nan=v.dtype.kind == "f"):
-            raise InputError(
+            raise UsageError(
                 f"{c.source}: {rule.file.field} has values that no {dtype.name} holds", "state another dtype"
             )
     return [v.astype(dtype) for v in values]
@@ -376,7 +377,7 @@ def _frames_type(columns: Sequence[_Column], rule: Rule) -> np.dtype[Any]:
     dtype = stated or (kinds.pop() if len(kinds) == 1 else np.result_type(*(c.dtype for c in columns)))
     for c in columns:
         if not _holds(dtype, c.dtype):
-            raise InputError(
+            raise UsageError(
                 f"{c.source}: frames of {c.dtype.name} do not all fit {dtype.name}, the type of the stack",
                 "state a wider dtype, or write the records without a stack",
             )

@@ -18,7 +18,7 @@ import numpy as np
 from nxconvert import provenance
 from nxconvert.array import Lazy, Values
 from nxconvert.dissection import Entry
-from nxconvert.errors import OutputError
+from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.write import H5Sink, write_attributes
 from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 STATUS = np.dtype(np.uint8, metadata={"enum": {"ok": 0, "damaged": 1}})
 OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbers"})
 """Names of fields that are not of the headers."""
+
+LABEL = "frame_number"
+"""The field that labels frames."""
 
 _STEP = 4 << 20
 """Bytes of a column that are read at once."""
@@ -237,20 +240,23 @@ def _headers(
     attrs: dict[str, Mapping[str, Any]] = {}
     sink = H5Sink(path, report, compression="gzip", adding=True)
     try:
+        importer = Importer(load(mapping), report)
         for number, record in enumerate(catalogue.records):
             whole = as_record(catalogue, number, columns)
             if record.entry == "entry":
                 whole = _with_sidecars(whole, catalogue, record, plan, report)
-            importer = Importer(load(mapping), report)
-            imported = importer.tree(importer.translated(whole))
-            frames = f"/{record.entry}/data/data"
-            attrs[frames] = _taken_out(imported.root, frames)
+            written = importer.translated(whole)
+            imported = importer.tree(written)
+            attrs[record.path] = _taken_out(imported.root, record.path)
             if number:
                 imported.root.attrs.pop("default", None)
             sink.begin(imported.root)
             for name, place in imported.paths.items():
-                if place != frames and isinstance(whole.fields[name].values, Lazy):
-                    _copy(sink, place, whole.fields[name], plan.memory // 8)
+                if place != record.path and not isinstance(written.fields[name].values, Values):
+                    _copy(sink, place, written.fields[name], plan.memory // 8)
+            importer.stack(whole, written, imported)
+        for root in importer.stacked():
+            sink.begin(root)
         provenance.stamp(sink, [printable(f"{r.entry}: {r.series}") for r in catalogue.records])
         sink.close()
     except BaseException:
@@ -280,21 +286,10 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
         return out
 
     source = record.series
-    label = "frame_number"
     mask = Values(status.view(np.uint8) != 0) if record.damaged else None
-    image = {"interpretation": "rgba-image" if len(record.shape) > 2 else "image"}
     fields = [
-        Field(label, Values(numbers), True, axes=(label,), role=Role.AXIS, source=source),
-        Field(
-            "data",
-            Lazy((n, *record.shape), record.dtype, lambda box: np.empty(0)),
-            True,
-            axes=(label,),
-            role=Role.SIGNAL,
-            attrs=image,
-            mask=mask,
-            source=source,
-        ),
+        Field(LABEL, Values(numbers), True, axes=(LABEL,), role=Role.AXIS, source=source),
+        replace(frames_of(record), mask=mask),
         Field("status", Values(status), True, source=source),
         Field("source_file", Lazy((n,), names, name_of), True, source=source),
     ]
@@ -305,7 +300,46 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     fields += columns.fields(number, source)
     if "title" not in {f.name for f in fields[len(known) :]}:
         fields.append(Field("title", Values(printable(record.series)), source=source))
-    return Record({"scan": record.entry}, by_name(_distinct(fields)), source=source)
+    return Record(record.key or {"scan": record.entry}, by_name(_distinct(fields)), source=source)
+
+
+def frames_of(record: FrameRecord) -> Field:
+    """Return the frames of a record as a field that cannot be read."""
+    image = {"interpretation": "rgba-image" if len(record.shape) > 2 else "image"}
+    values = Lazy((len(record), *record.shape), record.dtype, lambda box: np.empty(0))
+    return Field("data", values, True, axes=(LABEL,), role=Role.SIGNAL, attrs=image, source=record.series)
+
+
+def placed(catalogue: Catalogue, mapping: str) -> None:
+    """Say of each record which key it has and where its frames lie, by a mapping.
+
+    Raises
+    ------
+    UsageError
+        When the mapping gives frames no place, or those of two records the same one.
+    """
+    layout = load(mapping)
+    importer = Importer(layout, Report())
+    main = next((r.role for r in catalogue.records if r.entry == "entry"), "")
+    taken: dict[str, FrameRecord] = {}
+    for record in catalogue.records:
+        record.key = {"scan": record.entry}
+        if layout.stack is not None:
+            name = record.role if record.entry == "entry" else record.entry.removeprefix("entry_")
+            name = f"{name}_1" if name == main and record.entry != "entry" else name
+            record.key = {layout.stack.over: name}
+        path = importer.place(frames_of(record), Record(record.key, {}))
+        if path is None:
+            raise UsageError(
+                f"the mapping {layout.name} gives the frames of {record.series} no place",
+                'add a rule such as {tree: "data:NXdata/{y@signal}", field: "{y}", each: row}',
+            )
+        if (first := taken.setdefault(path, record)) is not record:
+            raise UsageError(
+                f"the mapping {layout.name} puts the frames of {first.series} and of {record.series} at {path}",
+                "let the paths of its rules have captures of the key",
+            )
+        record.path = path
 
 
 def printable(name: str) -> str:

@@ -25,7 +25,7 @@ from nxconvert.format import Content, Dissection, Report
 from nxconvert.mapping.load import load
 from nxconvert.packed import journal as journals
 from nxconvert.packed import seal
-from nxconvert.packed.contents import Columns, describe
+from nxconvert.packed.contents import Columns, describe, placed
 from nxconvert.packed.origin import Origin
 from nxconvert.packed.store import STREAMS
 from nxconvert.packed.take import KEPT, Job, Part, Room, Taken, Target, cut, disassemble, recipe, take_all
@@ -113,10 +113,11 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
     files = listed(places, plan.begin, plan.end, own, report.notice)
     layout, mapping = _layout(plan.mapping)
     catalogue = catalogued(files, layout, plan.on_problem, plan.memory // 2)
-    if _refused(catalogue, plan, report) or plan.dry_run:
-        return catalogue
     if mapping == "auto":
         mapping = _automatic(catalogue)
+    placed(catalogue, mapping)
+    if _refused(catalogue, plan, report) or plan.dry_run:
+        return catalogue
     out.parent.mkdir(parents=True, exist_ok=True)
     with journals.claimed(out):
         if out.exists() and not plan.overwrite:  # another run was faster
@@ -229,7 +230,7 @@ class _Run:
         for record in self.catalogue.records:
             shape = (len(record), *record.shape)
             if record.moves is not None:
-                store.frames(record.entry, shape, record.dtype, record.moves.chunk, record.moves.filters)
+                store.frames(record.entry, record.path, shape, record.dtype, record.moves.chunk, record.moves.filters)
                 continue
             chunk = self.plan.chunks or (1, *record.shape)
             if len(chunk) != len(shape) or chunk[0] != 1 or min(chunk) < 1:
@@ -239,7 +240,7 @@ class _Run:
                     f"--chunks {given} does not fit {record.series}: its frames are stored one by one",
                     f"write at most {wanted}",
                 )
-            store.frames(record.entry, shape, record.dtype, chunk[1:], self.plan.compression)
+            store.frames(record.entry, record.path, shape, record.dtype, chunk[1:], self.plan.compression)
         for name in STREAMS:
             store.stream(name)
 
@@ -248,7 +249,7 @@ class _Run:
         digest = xxhash.xxh3_128()
         for f in self.catalogue.files:
             digest.update(f"{f.name}\0{f.size}\0{f.mtime}\0{f.format}\0".encode("utf-8", "surrogateescape"))
-        records = [[r.entry, list(r.shape), r.dtype.str, len(r)] for r in self.catalogue.records]
+        records = [[r.entry, r.path, list(r.shape), r.dtype.str, len(r)] for r in self.catalogue.records]
         how = [self.plan.compression, list(self.plan.chunks or ()), self.plan.on_problem]
         return {"journal": 1, "files": digest.hexdigest(), "records": records, "how": how}
 
@@ -430,5 +431,4 @@ class _Fresh(Room):
 
 
 def _about(record: FrameRecord) -> dict[str, str]:
-    path = f"/{record.entry}/data/data"
-    return {"entry": record.entry, "path": path, "series": record.series, "role": record.role}
+    return {"entry": record.entry, "path": record.path, "series": record.series, "role": record.role}

@@ -105,9 +105,15 @@ class Store:
         self.datasets: dict[str, Chunked] = {}
 
     def frames(
-        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk: Sequence[int], how: str | Filters
+        self,
+        name: str,
+        path: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunk: Sequence[int],
+        how: str | Filters,
     ) -> None:
-        """Make the dataset of a record's frames, ``/NAME/data/data``.
+        """Make the dataset of a record's frames.
 
         ``how`` is a compression, or the filters that chunks were made by which are moved here.
         """
@@ -119,13 +125,18 @@ class Store:
             _add_filters(plist, how)
         elif how != "none":
             add_filter(plist, how)
-        group = _group(_group(self.file, name), "data")
-        made = h5d.create(group.id, b"data", h5t.py_create(dtype, logical=True), h5s.create_simple(shape), dcpl=plist)
+        *above, last = path.strip("/").split("/")
+        group: h5py.Group = self.file
+        for part in above:
+            group = _group(group, part)
+        made = h5d.create(
+            group.id, last.encode(), h5t.py_create(dtype, logical=True), h5s.create_simple(shape), dcpl=plist
+        )
         if not isinstance(how, str) and filters_of(made) != how:  # a filter that has its own mind: nothing is moved
-            del group["data"]
-            self.frames(name, shape, dtype, shape[1:], "bitshuffle-lz4")
+            del group[last]
+            self.frames(name, path, shape, dtype, shape[1:], "bitshuffle-lz4")
             return
-        self._add(name, f"/{name}/data/data", made, shape, dtype, cut)
+        self._add(name, path, made, shape, dtype, cut)
         self.datasets[name].digests = array("Q", bytes(8 * shape[0] * self.datasets[name].per_row))
 
     def stream(self, name: str) -> None:

@@ -382,7 +382,7 @@ class H5Sink(TreeSink):
 
     def sign(self) -> None:
         """Write the attributes that the NeXus manual wants at the root, unless they are there."""
-        own = re.fullmatch(r"\.(.+)\.\d+\.part", self.path.name)
+        own = re.fullmatch(r"\.(.+)\.\d+\.(part|packing)", self.path.name)
         write_attributes(
             h5g.open(self.id, b"/"),
             {
