@@ -85,7 +85,7 @@ class Exported(Records):
     def keys_with_paths(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
         """Return the keys of all records, each with the path that they stand at; scan numbers in their order."""
         found: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
-        for _node, captured, path, *_ in walker.find(self.layout.prefix, {}):
+        for captured, path in walker.places(self.layout):
             bound = {k: captured.get(k, "") for k in self.layout.key}
             if not self.base or _within(path, self.base):
                 found.setdefault(tuple(bound.values()), (bound, path))
@@ -234,6 +234,13 @@ class _Walker:
         """Return the first dataset that a rule finds."""
         found = (node for node, *_ in self.find(rule.steps, dict(bound)) if isinstance(node, Dataset))
         return next(found, None)
+
+    def places(self, layout: Layout) -> Iterator[tuple[dict[str, str], str]]:
+        """Yield the bindings and path of each place of a record: a group, unless a rule takes what is there itself."""
+        if any(rule.steps == layout.prefix for rule in layout.rules):
+            yield from ((bound, path) for _, bound, path, *_ in self.find(layout.prefix, {}))
+        else:
+            yield from ((bound, path) for _, path, bound in self._groups(self.root, "", layout.prefix, {}))
 
     def groups(self, steps: tuple[Step, ...]) -> Iterator[str]:
         """Yield the paths of the groups that steps lead to."""
