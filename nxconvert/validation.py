@@ -105,14 +105,14 @@ def look_at(tree: Tree, file: str, *, notes: bool = True) -> Validation:
     file
         Its name, for the result.
     notes
-        Whether to look for what is only worth knowing too.
+        Whether to look for what is only worth knowing too, and whether it is NeXus at all.
     """
     told = Validation(file)
     told.problems += _chain(tree.root)
     groups = _groups(tree.root)
     entries = [g for g in groups if g.nx_class in ENTRIES]
     told.entries = len(entries)
-    if not entries:
+    if not entries and notes:
         told.problems.append(Problem("/", "has no NXentry"))
     for entry in entries:
         for group, plot in _plots_below(entry):

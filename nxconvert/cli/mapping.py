@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,12 +62,11 @@ def show(
 @command
 def check(
     file: File,
+    *,
     on: Annotated[
         str | None, typer.Option("--on", metavar="DATA", help="A file to look for what each rule finds.")
     ] = None,
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
+    limits: o.Limits,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -90,7 +90,7 @@ def check(
     standing = obstacles(layout)
     found, report = None, Report()
     if on is not None:
-        with _tree(on, memory, allow_root, report, allow_missing=allow_missing) as tree:
+        with _tree(on, limits, report) as tree:
             found = dry_run(layout, tree, report)
     if json:
         told: dict[str, Any] = {
@@ -123,18 +123,15 @@ def _tell_checked(layout: Mapping, standing: list[Any]) -> None:
 
 
 def _tell_dry(found: DryRun, data: str) -> None:
-    print(f"\n{data}: {found.records:,} records")
+    print(f"\n{data}: {_many(found.records, 'record')}")
     print(f"{'records':>7} {'objects':>7}  {'each':<6}  rule -> what it found")
     for f in found.rules:
         shapes = f" {_shapes(f.shapes)}" if f.shapes else ""
         example = printable(f.example) + shapes if f.objects else "nothing"
         print(f"{f.records:>7,} {f.objects:>7,}  {f.rule.each:<6}  {f.rule.file.tree} -> {example}")
     if found.left:
-        print(f"no rule takes {len(found.left):,} datasets:")
-        for path in found.left[:SHOWN]:
-            print(f"  {printable(path)}")
-        if len(found.left) > SHOWN:
-            print(f"  ... and {len(found.left) - SHOWN:,} more; --json has all")
+        print(f"no rule takes {_many(len(found.left), 'dataset')}:")
+        _some(f"  {path}" for path in found.left)
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
@@ -166,9 +163,8 @@ def _dry_as_dict(found: DryRun) -> dict[str, Any]:
 def try_out(
     file: File,
     data: Data,
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
+    *,
+    limits: o.Limits,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -179,7 +175,7 @@ def try_out(
     from nxconvert.conversion import Plan
     from nxconvert.trial import out_and_back
 
-    told = out_and_back(file, data, Plan(policy=o.policy(memory, allow_root, allow_missing, False)))
+    told = out_and_back(file, data, Plan(policy=limits.policy))
     if json:
         _dump(_trial_as_dict(told))
     else:
@@ -190,16 +186,24 @@ def try_out(
 def _tell_trial(told: Trial, data: str) -> None:
     for notice in told.notices:
         say(f"note: {notice}")
-    for where, place, other in told.moved[:SHOWN]:
-        say(f"note: {where}: {place} came back as {other}, as a one-way rule says")
-    if len(told.moved) > SHOWN:
-        say(f"note: ... and {len(told.moved) - SHOWN:,} more; --json has all")
-    for difference in told.differences[:SHOWN]:
-        print(printable(f"{difference.where}: {_said(difference)}"))
-    if len(told.differences) > SHOWN:
-        print(f"... and {len(told.differences) - SHOWN:,} more; --json has all")
-    what = f"{told.records:,} records, {told.fields:,} fields"
-    print(f"the same: {what} out and back" if told.same else f"{len(told.differences):,} differences in {what}: {data}")
+    _some((f"note: {where}: {at} came back as {now}, as a one-way rule says" for where, at, now in told.moved), say)
+    _some(f"{difference.where}: {_said(difference)}" for difference in told.differences)
+    what = f"{_many(told.records, 'record')}, {_many(told.fields, 'field')}"
+    count = _many(len(told.differences), "difference")
+    print(f"the same: {what} out and back" if told.same else f"{count} in {what}: {data}")
+
+
+def _some(lines: Iterable[str], tell: Callable[[str], None] = print) -> None:
+    """Tell the first lines, and how many more there are."""
+    known = list(lines)
+    for line in known[:SHOWN]:
+        tell(printable(line))
+    if len(known) > SHOWN:
+        tell(f"... and {len(known) - SHOWN:,} more; --json has all")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _said(difference: Any) -> str:
@@ -228,9 +232,8 @@ def _trial_as_dict(told: Trial) -> dict[str, Any]:
 @command
 def explain(
     data: Data,
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
+    *,
+    limits: o.Limits,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -242,7 +245,7 @@ def explain(
     from nxconvert.mapping.check import chosen, conditions, ranked
 
     report = Report()
-    with _tree(data, memory, allow_root, report, allow_missing=allow_missing) as tree:
+    with _tree(data, limits, report) as tree:
         taken = chosen(tree, report)
         told = [(m, conditions(m, tree, report)) for m in ranked()]
     if json:
@@ -270,14 +273,13 @@ def explain(
 @app.command("new", no_args_is_help=True)
 @command
 def new(
+    *,
     from_: Annotated[str, typer.Option("--from", metavar="DATA", help="A NeXus/HDF5 file of the layout.")],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default: standard output.")
     ] = "-",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The mapping's name; default: the file's.")] = "",
-    memory: o.Memory = "256MiB",
-    allow_root: o.AllowRoot = None,
-    allow_missing: o.AllowMissing = False,
+    limits: o.Limits,
     overwrite: o.Overwrite = False,
     debug: o.Debug = False,
 ) -> int:
@@ -292,7 +294,7 @@ def new(
     if output != "-" and target.exists() and not overwrite:
         raise UsageError(f"{output} exists", "choose another name, or replace it with --overwrite")
     called = name or (target.stem if output != "-" else Path(from_).stem)
-    with _tree(from_, memory, allow_root, Report(), allow_missing=allow_missing) as tree:
+    with _tree(from_, limits, Report()) as tree:
         text = draft(tree, called, Path(from_).name)
     if output == "-":
         print(text, end="")
@@ -302,15 +304,14 @@ def new(
     return OK
 
 
-def _tree(data: str, memory: str, allow_root: Any, report: Any, *, allow_missing: bool) -> Any:
+def _tree(data: str, limits: o.Limits, report: Any) -> Any:
     """Open a file that is a tree."""
     from nxconvert.conversion import Plan, open_source
     from nxconvert.errors import InputError
     from nxconvert.format import Tree
     from nxconvert.location import Location
 
-    policy = o.policy(memory, allow_root, allow_missing, False)
-    source = open_source(Location.parse(data), Plan(policy=policy), report)
+    source = open_source(Location.parse(data), Plan(policy=limits.policy), report)
     if not isinstance(source, Tree):
         source.close()
         raise InputError(f"{data} holds records, no tree", "a mapping ties a NeXus/HDF5 file to records")

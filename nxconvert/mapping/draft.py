@@ -80,8 +80,8 @@ def draft(tree: Tree, name: str, source: str) -> str:
     if main is None:
         raise InputError(f"{source} has no group with arrays of numbers", "'nxconvert ls FILE' shows what it has")
     rows = _rows(main)
-    rules, taken = _main_rules(main), {d.identity for d in main.datasets.values()}
     head = _header_rules(entry)
+    rules, taken = _main_rules(main, {r.field for r in head}), {d.identity for d in main.datasets.values()}
     for alike in _alike([p for p in parts if p is not main and p.path]):
         rules += _group_rules(alike, rows, taken)
     known = {r.tree for r in head}
@@ -97,7 +97,7 @@ def _entry(root: Group) -> tuple[str, Group]:
         if _main(list(_parts(group, "", "", 0, set())), group) is not None:
             return name, group
     raise InputError(
-        f"{root.source.rstrip('/')} has no entry with arrays of numbers", "'nxconvert ls FILE' shows what it has"
+        f"{root.source.rstrip('/:')} has no group with arrays of numbers", "'nxconvert ls FILE' shows what it has"
     )
 
 
@@ -143,28 +143,35 @@ def _main(parts: list[_Part], entry: Group) -> _Part | None:
         plot = part.group.nx_class in ("NXdata", "SASdata")
         return (rows > 1 and many > 1, plot or part.path == "measurement", part.path == default, many)
 
-    able = [p for p in parts if p.path and _columns(p)]
+    able = [p for p in parts if p.path and _columns(p)] or [p for p in parts if _columns(p)]
     return max(able, key=worth, default=None)
 
 
-def _main_rules(main: _Part) -> list[_Rule]:
+def _below(steps: str, last: str) -> str:
+    """Join two parts of a path, the first of which may be empty."""
+    return f"{steps}/{last}" if steps else last
+
+
+def _main_rules(main: _Part, known: set[str]) -> list[_Rule]:
+    """Return the rules of the columns; ``known`` are names of fields that others have."""
     rules = []
     plot = plot_of(main.group)
     if main.group.nx_class in ("NXdata", "SASdata") and plot.signal:
         found = (("x", "axes", ""), ("y", "signal", "row"), ("e", "errors", ""), ("a", "auxiliary_signals", "row"))
         for capture, role, each in found:
             if names := plot.names(role):
-                text = f"{main.steps}/{{{capture}@{role}}}"
+                text = _below(main.steps, f"{{{capture}@{role}}}")
                 rules.append(_Rule(text, f"{{{capture}}}", each, f"what the attributes name: {_some(names)}"))
     rest = [n for n in main.datasets if n not in {x for r in ("axes", "signal", "errors") for x in plot.names(r)}]
     rest = [n for n in rest if n not in plot.auxiliary]
     if rest or not rules:
         each = "" if rules else "row"
         short = [n for n in rest if not main.datasets[n].shape]
-        rules.append(_Rule(f"{main.steps}/{{counter}}", "{counter}", each, f"the columns: {_some(rest)}"))
-        if short and each:
+        rules.append(_Rule(_below(main.steps, "{counter}"), "{counter}", each, f"the columns: {_some(rest)}"))
+        if short and each and main.steps:
             header = f"{main.path}/{{value}}"
             rules.append(_Rule(f"{main.steps}/{{value}}", header, "record", f"single values: {_some(short)}"))
+        rules += [_Rule(f"{main.steps}/{n}", f"{main.path}/{n}", "") for n in rest if n in known and main.steps]
     return rules
 
 
@@ -217,6 +224,9 @@ def _group_rules(alike: list[_Part], rows: int, taken: set[Hashable]) -> list[_R
     kind = f"{{{capture}:{first.group.nx_class}}}"
     motors = first.group.nx_class == "NXpositioner" and not POSITIONS.isdisjoint(names)
     if len(names) > NAMES or (len(names) > 1 and len(new) < 2 * len(names) and not motors):
+        if len(new) <= NAMES and len(new) < sum(len(p.datasets) for p in alike):  # the others are columns already
+            steps = {p.path: p.steps for p in alike}
+            return [_Rule(f"{steps[path]}/{n}", f"{path}/{n}", each) for path, n in new]
         at = "/".join(p for p in (above, kind, "{value}") if p)
         called = "/".join(p for p in (prefix, f"{{{capture}}}", "{value}") if p)
         return [_Rule(at, called, each, f"{len(groups)} groups: {_some(groups)}")]
@@ -256,9 +266,13 @@ def _some(names: list[str], count: int = 4) -> str:
 
 def _written(name: str, source: str, entry_name: str, entry: Group, main: _Part, rules: list[_Rule]) -> str:
     kind = f":{entry.nx_class}" if entry.nx_class else ""
-    under = f"/{{scan={entry_name}{kind}}}" if _PLAIN.fullmatch(entry_name) else f"/{{scan{kind}}}"
-    when = f"/{{scan{kind}}}/{re.sub(r'=[^:}]*', '', main.steps)}"
-    if not main.group.nx_class:
+    one = not main.steps and not kind  # a group without a class that has the columns itself: there is no other alike
+    plain = _PLAIN.fullmatch(entry_name)
+    under = f"/{{scan={entry_name}{kind}}}" if plain else f"/{{scan{kind}}}"
+    when = _below(f"/{{scan{kind}}}", re.sub(r"=[^:}]*", "", main.steps)).rstrip("/")
+    if one and plain:
+        under = when = f"/{entry_name}"
+    if not main.group.nx_class or not main.steps:
         when += "/" + next(iter(main.datasets))
     lines = [
         f"# Drafted by 'nxconvert mapping new' from {_some([source])}. Edit it, then:",
@@ -267,8 +281,8 @@ def _written(name: str, source: str, entry_name: str, entry: Group, main: _Part,
         "nxconvert: 1",
         f"name: {json.dumps(name)}",
         f"title: {json.dumps(f'files like {source}')}",
-        "# One record for each of these: the capture {scan} is its name.",
-        "record: [scan]",
+        "# One record for each of these: the capture {scan} is its name." if "{scan" in under else "# There is one.",
+        "record: [scan]" if "{scan" in under else "record: []",
         "# How 'auto' tells this layout from others, once it is shipped.",
         f"when: [{json.dumps(when)}]",
         "# All paths of the rules stand under this one; the name after = is for records that have none.",
