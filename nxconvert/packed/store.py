@@ -22,9 +22,13 @@ import xxhash
 from h5py import h5d, h5f, h5p, h5s, h5t, h5z
 
 from nxconvert.engine.codecs import Codec, Filters, codec
+from nxconvert.engine.disk import release_ahead, reserve_ahead
 from nxconvert.errors import OutputError
 from nxconvert.formats.hdf5.copy import unwritten
 from nxconvert.formats.hdf5.layout import add_filter, asked
+
+AHEAD = 64 << 20
+"""Bytes of the disk that are set aside at once for what comes."""
 
 STREAM_CHUNK = 1 << 20
 """Bytes of a chunk of a stream."""
@@ -103,6 +107,7 @@ class Store:
             raise OutputError(f"{path} cannot be created: {why}") from None
         self.file = h5py.File(self.id)
         self.datasets: dict[str, Chunked] = {}
+        self._written = self._reserved = 0
 
     def frames(
         self,
@@ -174,8 +179,12 @@ class Store:
                 dataset.digests.append(digest)
             else:
                 dataset.digests[number] = digest
+            if self._written + len(stored) > self._reserved:
+                reserve_ahead(self.raw, self._reserved, AHEAD)
+                self._reserved += AHEAD
             dataset.id.write_direct_chunk(dataset.offset(number), stored)
-            return int(self.id.get_filesize()) - len(stored)
+            self._written = int(self.id.get_filesize())
+            return self._written - len(stored)
         except (OSError, RuntimeError) as error:
             raise unwritten(error, self.path) from None
 
@@ -231,6 +240,8 @@ class Store:
             raise unwritten(error, self.path) from None
         finally:
             if self.raw >= 0:
+                if self._reserved:
+                    release_ahead(self.raw)
                 os.close(self.raw)
                 self.raw = -1
 
