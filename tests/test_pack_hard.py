@@ -686,7 +686,7 @@ from nxconvert.packed import writing
 writing.SEGMENT = 30_000
 from nxconvert.cli.boundary import start
 from nxconvert.cli.main import app
-start(app)
+start(app, "nxconvert")
 """
 
 
