@@ -64,8 +64,8 @@ class File:
         The name of its format when it is read as images, or an empty string.
     frames
         How many frames it has.
-    packed
-        Whether it is compressed as a whole.
+    unpacked
+        Bytes that it unpacks to, when it is compressed as a whole; else 0.
     """
 
     path: str
@@ -74,7 +74,7 @@ class File:
     mtime: int
     format: str = ""
     frames: int = 0
-    packed: bool = False
+    unpacked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +431,7 @@ class _Builder:
                     return
                 assert format.dissect is not None
                 found = format.dissect(inner or content)
-                file.packed = inner is not None
+                file.unpacked = inner.size if inner is not None else 0
                 if not found.frames:
                     return
         except InputError as error:

@@ -275,7 +275,7 @@ class _Run:
                 file = self.catalogue.files[number]
                 whole = bool(file.format) and file.size <= WINDOW
                 job = Job(file, self.formats[file.format], self._targets(number)) if whole else None
-                need = 0 if job is None else job.loaded + job.encoded
+                need = 0 if job is None else job.need
                 if job is None or batch.full(need):
                     self._start(batch, pending)
                     batch = _Batch()
@@ -343,8 +343,8 @@ class _Run:
             content.expect(file.size, file.mtime)
             good: list[tuple[Piece, Part]] = []
             if file.format:
-                taken.kept = file.packed
-                image = inside(content) if file.packed else content
+                taken.kept = bool(file.unpacked)
+                image = inside(content, file.unpacked) if file.unpacked else content
                 assert image is not None
                 found = self._dissected(number, image)
                 targets = self._targets(number)

@@ -160,8 +160,13 @@ class Job:
 
     @property
     def loaded(self) -> int:
-        """Bytes of memory that the file takes."""
+        """Bytes of memory that the file takes as it is."""
         return -(-self.file.size // _ALIGNED) * _ALIGNED
+
+    @property
+    def need(self) -> int:
+        """Bytes of memory that taking it apart takes."""
+        return self.loaded + self.encoded + self.file.unpacked
 
     @property
     def lasts(self) -> bool:
@@ -224,8 +229,8 @@ def _take(job: Job, held: memoryview, digest: bytes, layout: Layout, room: Room)
     """
     file, taken = job.file, Taken(digest)
     content = Content(file.path, held)
-    if file.packed:  # another version of the compressor may make other bytes: they are kept beside the frames
-        content, taken.kept = inside(content) or content, True
+    if file.unpacked:  # another version of the compressor may make other bytes: they are kept beside the frames
+        content, taken.kept = inside(content, file.unpacked) or content, True
     assert job.format.dissect is not None
     found = job.format.dissect(content)
     if len(found.frames) != len(job.targets):
