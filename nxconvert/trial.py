@@ -16,7 +16,7 @@ from nxconvert.conversion import Plan, convert, open_records, open_source
 from nxconvert.errors import InputError
 from nxconvert.format import Report, Tree
 from nxconvert.location import Location
-from nxconvert.mapping.export import Find, finds, wrong_constants
+from nxconvert.mapping.export import Find, constants, finds
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.model import Rule
 from nxconvert.mapping.stated import arithmetic
@@ -165,8 +165,10 @@ def _compare_places(told: Trial, before: Places, after: Places) -> None:
 def _changed_constants(data: str, plan: Plan) -> list[Difference]:
     with open_source(Location.parse(data), plan, Report()) as source:
         assert isinstance(source, Tree)
-        wrong = wrong_constants(source, mapping.load(plan.mapping), Report())
-        return [Difference(p, "constant", "another value", repr(r.file.constant), r.where) for p, r in wrong]
+        wrong = [c for c in constants(source, mapping.load(plan.mapping), Report()) if not c.right]
+        return [
+            Difference(c.path, "constant", "another value", repr(c.rule.file.constant), c.rule.where) for c in wrong
+        ]
 
 
 def _compare_stated(told: Trial, where: str, one: Place, other: Place) -> None:

@@ -354,3 +354,13 @@ def test_a_draft_takes_each_dataset_once(tmp_path: Path, run) -> None:
     assert '{tree: "counters:NXdata/title", field: "counters/title"}' in text
     done = run("nxconvert", "mapping", "test", "a.yaml", "a.nxs")
     assert done.stdout == "the same: 1 record, 7 fields out and back\n"
+
+
+def test_check_counts_constants(scan: Path, run) -> None:
+    rule = '  - {tree: "SIXS:NXinstrument/mu:NXpositioner/offset", constant: 0.5}\n'
+    for text, shown in ((rule, "offset (one value)"), (rule.replace("0.5", "0.75"), "1 of them not 0.75")):
+        (scan.parent / "constant.yaml").write_text(SOLEIL + text)
+        done = run("nxconvert", "mapping", "check", "constant.yaml", "--on", "scan.nxs")
+        (line,) = [row for row in done.stdout.splitlines() if "offset ->" in row]
+        assert shown in line
+        assert "no rule takes" not in done.stdout

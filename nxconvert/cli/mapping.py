@@ -128,7 +128,9 @@ def _tell_dry(found: DryRun, data: str) -> None:
     for f in found.rules:
         shapes = f" {_shapes(f.shapes)}" if f.shapes else ""
         example = printable(f.example) + shapes if f.objects else "nothing"
-        print(f"{f.records:>7,} {f.objects:>7,}  {f.rule.each:<6}  {f.rule.file.tree} -> {example}")
+        example += f", {f.wrong:,} of them not {f.rule.file.constant!r}" if f.wrong else ""
+        each = f.rule.each if f.rule.file.constant is None else "-"
+        print(f"{f.records:>7,} {f.objects:>7,}  {each:<6}  {f.rule.file.tree} -> {example}")
     if found.left:
         print(f"no rule takes {_many(len(found.left), 'dataset')}:")
         _some(f"  {path}" for path in found.left)
@@ -150,6 +152,7 @@ def _dry_as_dict(found: DryRun) -> dict[str, Any]:
                 "records": f.records,
                 "objects": f.objects,
                 "shapes": [list(s) for s in f.shapes],
+                "wrong": f.wrong,
                 "example": f.example,
             }
             for f in found.rules
@@ -263,6 +266,7 @@ def explain(
     for m, found in told:
         fits = bool(found) and all(c.there for c in found)
         verdict = "taken" if m is taken else "fits too, but asks for less" if fits else "does not fit"
+        verdict = verdict if found else "to be named, as it says nothing of when it fits"
         print(f"\n{m.name}: {verdict}")
         for c in found:
             reason = printable(c.found) if c.there else f"there is no {c.missing} in {printable(c.found) or '/'}"

@@ -11,7 +11,7 @@ import numpy as np
 from nxconvert.array import Values
 from nxconvert.errors import MappingError
 from nxconvert.format import Report, Tree
-from nxconvert.mapping.export import finds, matches, steps_there
+from nxconvert.mapping.export import Constant, Find, constants, finds, matches, steps_there
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load, shipped_names
 from nxconvert.mapping.model import ROLES, Mapping, Rule
@@ -93,11 +93,14 @@ class Found:
         Their shapes, the first few that differ.
     example
         The path of one.
+    wrong
+        How many of them are not the constant that the rule states.
     """
 
     rule: Rule
     objects: int = 0
     records: int = 0
+    wrong: int = 0
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     example: str = ""
 
@@ -111,7 +114,7 @@ class DryRun:
     records
         How many records.
     rules
-        What each rule of the direction export found.
+        What each rule of the direction export found, and each that states a constant.
     left
         Datasets that no rule takes.
     """
@@ -133,7 +136,7 @@ def dry_run(layout: Mapping, tree: Tree, report: Report) -> DryRun:
     InputError
         When a rule that is required finds nothing.
     """
-    told = {rule.index: Found(rule) for rule in layout.rules if rule.exports}
+    told = {rule.index: Found(rule) for rule in layout.rules if rule.exports or rule in layout.constants}
     taken: set[Hashable] = set()
     records = 0
     for _, found in finds(tree, layout, report):
@@ -141,16 +144,24 @@ def dry_run(layout: Mapping, tree: Tree, report: Report) -> DryRun:
         for index in {f.rule.index for f in found}:
             told[index].records += 1
         for one in found:
-            told_of = told[one.rule.index]
-            told_of.objects += 1
-            told_of.example = told_of.example or one.path
-            taken.add(one.path)
-            if isinstance(one.node, Dataset):
-                taken.add(one.node.identity)
-                if one.node.shape not in told_of.shapes and len(told_of.shapes) < SHAPES:
-                    told_of.shapes.append(one.node.shape)
+            _note(told[one.rule.index], one, taken)
+    for constant in constants(tree, layout, report):
+        _note(told[constant.rule.index], constant, taken)
+        told[constant.rule.index].records += 1
+        told[constant.rule.index].wrong += not constant.right
     left = [path for path, node in datasets(tree.root) if path not in taken and node.identity not in taken]
     return DryRun(records, list(told.values()), left)
+
+
+def _note(told: Found, one: Find | Constant, taken: set[Hashable]) -> None:
+    """Count an object that a rule takes."""
+    told.objects += 1
+    told.example = told.example or one.path
+    taken.add(one.path)
+    if isinstance(one.node, Dataset):
+        taken.add(one.node.identity)
+        if one.node.shape not in told.shapes and len(told.shapes) < SHAPES:
+            told.shapes.append(one.node.shape)
 
 
 def datasets(root: Group) -> list[tuple[str, Dataset]]:

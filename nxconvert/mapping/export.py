@@ -172,11 +172,29 @@ def finds(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[Mapping[
         )
 
 
-def wrong_constants(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[str, Rule]]:
-    """Yield the paths of what a mapping says is always the same, and is not, each with the rule."""
+@dataclass(frozen=True)
+class Constant:
+    """Something in a tree that a mapping says is always the same.
+
+    Attributes
+    ----------
+    rule, path, node
+        As of a ``Find``.
+    right
+        Whether it is what the mapping says.
+    """
+
+    rule: Rule
+    path: str
+    node: Node | None
+    right: bool
+
+
+def constants(tree: Tree, layout: Layout, report: Report) -> Iterator[Constant]:
+    """Yield what of a tree a mapping says is always the same."""
     walker = _Walker(tree.root, report)
     for bound, path in Exported(tree, layout, report).keys_with_paths(walker):
-        yield from _Assembly(layout, walker, bound, path, ()).wrong_constants()
+        yield from _Assembly(layout, walker, bound, path, ()).constants()
 
 
 def _within(path: str, base: str) -> bool:
@@ -448,17 +466,17 @@ class _Assembly:
 
     def _check_constants(self) -> None:
         """Tell of what a mapping says is always the same, and is not."""
-        for path, rule in self.wrong_constants():
-            self.walker.report.notice(
-                f"{self.file}{path} is not {rule.file.constant!r}, as {rule.where} says, and comes back as that"
-            )
+        for c in self.constants():
+            if not c.right:
+                said = f"{c.rule.file.constant!r}, as {c.rule.where} says"
+                self.walker.report.notice(f"{self.file}{c.path} is not {said}, and comes back as that")
 
-    def wrong_constants(self) -> Iterator[tuple[str, Rule]]:
-        """Yield the paths of what a mapping says is always the same, and is not, each with the rule."""
+    def constants(self) -> Iterator[Constant]:
+        """Yield what is there of what the mapping says is always the same."""
         for rule in self.layout.constants:
             for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound)):
-                if not _equal(attribute if node is None else node, rule.file.constant):
-                    yield path, rule
+                right = _equal(attribute if node is None else node, rule.file.constant)
+                yield Constant(rule, path, node, right)
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
