@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,50 @@ class Location:
         if self.box is not None:
             text += "[" + ",".join(f"{_open(a)}:{_open(b)}" for a, b in self.box) + "]"
         return text
+
+
+STDIN = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled(Location):
+    """A place in standard input, which is kept in a file while it is read.
+
+    Attributes
+    ----------
+    kept
+        Path of that file.
+    """
+
+    kept: str = ""
+
+    @property
+    def path(self) -> Path:
+        return _Kept(self.kept)
+
+    @property
+    def stem(self) -> str:
+        return "stdin"
+
+
+class _Kept(type(Path())):  # type: ignore[misc]
+    """The path of that file: it opens as any other, but in messages and outputs it says what is in it."""
+
+    def __str__(self) -> str:
+        return STDIN
+
+    def __fspath__(self) -> str:
+        return str(super().__str__())
+
+    @property
+    def parent(self) -> Path:
+        return Path(os.fspath(self)).parent
+
+    def resolve(self, strict: bool = False) -> Path:
+        return Path(os.fspath(self)).resolve(strict)
+
+    def absolute(self) -> Path:
+        return Path(os.fspath(self)).absolute()
 
 
 def _open(n: int | None) -> str:

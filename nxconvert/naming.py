@@ -14,7 +14,7 @@ from pathlib import Path
 from nxconvert import registry
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Format
-from nxconvert.location import Location, safe_name
+from nxconvert.location import STDIN, Location, Spooled, safe_name
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def inputs(texts: Sequence[str | Location]) -> Iterator[list[Location]]:
         spooled = Path(folder) / "stdin"
         with spooled.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [Location(str(spooled), p.inner, p.box) if p.is_stream else p for p in places]
+        yield [Spooled(STDIN, p.inner, p.box, str(spooled)) if p.is_stream else p for p in places]
 
 
 def _expanded(place: Location) -> Iterator[Location]:
