@@ -136,7 +136,9 @@ def dry_run(layout: Mapping, tree: Tree, report: Report) -> DryRun:
     InputError
         When a rule that is required finds nothing.
     """
-    told = {rule.index: Found(rule) for rule in layout.rules if rule.exports or rule in layout.constants}
+    told = {
+        rule.index: Found(rule) for rule in layout.rules if rule.exports or rule.stacked or rule in layout.constants
+    }
     taken: set[Hashable] = set()
     records = 0
     for _, found in finds(tree, layout, report):
@@ -144,6 +146,8 @@ def dry_run(layout: Mapping, tree: Tree, report: Report) -> DryRun:
         for index in {f.rule.index for f in found}:
             told[index].records += 1
         for one in found:
+            if one.rule.stacked and one.path in taken:
+                continue  # it is that of the records before, too
             _note(told[one.rule.index], one, taken)
     for constant in constants(tree, layout, report):
         _note(told[constant.rule.index], constant, taken)

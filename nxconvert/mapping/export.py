@@ -165,11 +165,20 @@ def finds(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[Mapping[
     walker = _Walker(tree.root, report)
     for bound, path in exported.keys_with_paths(walker):
         hits = _Assembly(layout, walker, bound, path, ()).hits()
+        found = [Find(h.rule, h.rule.name.fill(h.bound), h.path, h.node) for h in hits if h.rule.name is not None]
+        found += _finds_of_stack(layout, walker, bound)
         walker.forget()
-        yield (
-            {k: v for k, v in bound.items() if v},
-            [Find(h.rule, h.rule.name.fill(h.bound), h.path, h.node) for h in hits if h.rule.name is not None],
-        )
+        yield {k: v for k, v in bound.items() if v}, found
+
+
+def _finds_of_stack(layout: Layout, walker: _Walker, bound: Mapping[str, str]) -> Iterator[Find]:
+    """Yield what the rules of a stack take, which is the same for all records of it."""
+    over = layout.stack.over if layout.stack is not None else ""
+    shared = {k: v for k, v in bound.items() if k != over}
+    for rule in layout.stacked:
+        for node, _, path, *_ in walker.find(rule.steps, dict(shared)) if rule.file.direction != "import" else ():
+            if isinstance(node, Dataset):
+                yield Find(rule, rule.file.field or rule.file.key, path, node)
 
 
 @dataclass(frozen=True)

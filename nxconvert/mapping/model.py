@@ -243,9 +243,7 @@ class Rule:
 
     @property
     def imports(self) -> bool:
-        return (
-            self.file.direction != "export" and not self.stacked and not any(s.kind <= Kind.ANY for s in self.steps)
-        )
+        return self.file.direction != "export" and not self.stacked and not any(s.kind <= Kind.ANY for s in self.steps)
 
     def binds(self, capture: str) -> bool:
         """Tell whether its path has a capture."""
