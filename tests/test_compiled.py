@@ -11,6 +11,7 @@ import pytest
 
 from nxconvert import compiled
 from nxconvert.digests import sha256
+from nxconvert.engine.codecs import codec
 
 
 def test_the_library_is_built_where_there_is_a_compiler() -> None:
@@ -31,3 +32,18 @@ def test_several_digests_at_once_are_those_of_hashlib() -> None:
     runs = [data[i % 7 : max(i % 7, n)] for i, n in enumerate(sizes)]
     for some in (runs, runs[::-1], runs[:1], runs[:3], [], [runs[-1], runs[0]]):
         assert sha256(some) == [hashlib.sha256(run).digest() for run in some]
+
+
+def test_nothing_is_written_behind_the_room_of_a_chunk() -> None:
+    rng = np.random.default_rng(2)
+    for size in (8, 16, 24, 40, 64, 100, 500, 4096, 5000):
+        for dtype in ("u1", "u2", "u4", "f8", "S3"):
+            made = codec([(32008, (0, 5, np.dtype(dtype).itemsize, 64, 2))], np.dtype(dtype), (size,))
+            if made is None:
+                pytest.skip("not known here, left to HDF5")
+            for density in (0.0, 0.02, 0.2, 1.0):
+                raw = rng.integers(0, 256, size * np.dtype(dtype).itemsize, np.uint8)
+                raw[rng.random(raw.size) >= density] = 0
+                buffer = np.full(made.room + 64, 0xAB, np.uint8)
+                made.encode(raw.view(dtype), buffer[: made.room])
+                assert (buffer[made.room :] == 0xAB).all()

@@ -33,8 +33,8 @@ static inline uint8_t *length(uint8_t *out, size_t n)
     return out;
 }
 
-/* Write a token and literals, and up to 32 bytes of no meaning behind them, for which a match and what follows it leave
-   room in the output, and which are there in the input. */
+/* Write a token and literals, and up to 16 bytes of no meaning behind them. They are there in the input; and in the
+   output, since at least twelve bytes of input follow, and room for n bytes is n + n / 255 + 16. */
 static inline uint8_t *literals(uint8_t *out, const uint8_t *from, size_t n, uint8_t **token)
 {
     *token = out++;
@@ -45,7 +45,7 @@ static inline uint8_t *literals(uint8_t *out, const uint8_t *from, size_t n, uin
     }
     **token = 0xf0;
     out = length(out, n - 15);
-    for (size_t i = 0; i < n; i += 32) memcpy(out + i, from + i, 32);
+    for (size_t i = 0; i < n; i += 16) memcpy(out + i, from + i, 16);
     return out + n;
 }
 
