@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import TEXT, Values, decode, is_text
+from nxconvert.array import TEXT, Array, Values, decode, is_text
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in
@@ -28,6 +28,9 @@ from nxconvert.tree import Link, NewDataset, Run, Virtual
 
 STACK_ROW = "stack_row"
 """The field that says which row of the stack each row of a record is."""
+
+LOOKED_AT = 16 << 20
+"""Bytes of frames that are looked at at once."""
 
 INVALID = "invalid"
 """The name among ``values:`` of rows of which something is missing."""
@@ -68,6 +71,8 @@ class _Column:
     item: tuple[int, ...] = ()
     path: str = ""
     source: str = ""
+    whole: tuple[int, int] | None = None
+    """The lowest and highest value of frames of floats that are whole numbers, all of them."""
 
 
 @dataclass
@@ -206,7 +211,9 @@ class Stacks:
                 "state it in the rule of the records' own place",
             )
         gone = None if f.mask is None else f.mask.read().astype(bool)
-        return _Column(None, gone, f.attrs, f.dtype, f.item_shape, paths[f.name], f.source)
+        beside = f.dtype.kind == "f" and part.role != self.stack.order[-1]
+        whole = _whole(f.values) if beside else None
+        return _Column(None, gone, f.attrs, f.dtype, f.item_shape, paths[f.name], f.source, whole)
 
     # When all records have come
 
@@ -287,7 +294,8 @@ class Stacks:
             values = np.concatenate(_one_type([c.values for c in known if c.values is not None], known, rule))
             chosen = values[_flat(parts, which, rows)]
             return NewDataset(Values(chosen, TEXT if is_text(known[0].dtype) else None), attrs)
-        dtype = _frames_type(known, rule)
+        main = max(range(len(parts)), key=lambda i: (parts[i].role == self.stack.order[-1], parts[i].rows))
+        dtype = _frames_type(known, rule, known[main])
         if len(known) == 1 and dtype == known[0].dtype and bool((np.diff(rows) > 0).all()):
             return Link(known[0].path, "hard")
         return Virtual(list(_runs(known, which, rows)), (len(rows), *known[0].item), dtype, attrs)
@@ -370,24 +378,44 @@ def _one_type(values: list[Numbers], columns: Sequence[_Column], rule: Rule) -> 
     return [v.astype(dtype) for v in values]
 
 
-def _frames_type(columns: Sequence[_Column], rule: Rule) -> np.dtype[Any]:
-    """Return the type of a view: one that holds the values of all parts."""
-    kinds = {c.dtype for c in columns}
-    stated = np.dtype(rule.file.dtype) if rule.file.dtype in EXACT_DTYPES else None
-    dtype = stated or (kinds.pop() if len(kinds) == 1 else np.result_type(*(c.dtype for c in columns)))
+def _frames_type(columns: Sequence[_Column], rule: Rule, main: _Column) -> np.dtype[Any]:
+    """Return the type of a view: that of the main record when it holds all values, else one that does."""
+    stated = np.dtype(rule.file.dtype) if rule.file.dtype in EXACT_DTYPES else main.dtype
+    if all(_holds(stated, c) for c in columns):
+        return stated
+    dtype = np.result_type(*(c.dtype for c in columns))
     for c in columns:
-        if not _holds(dtype, c.dtype):
+        if rule.file.dtype or not _holds(dtype, c):
             raise UsageError(
-                f"{c.source}: frames of {c.dtype.name} do not all fit {dtype.name}, the type of the stack",
+                f"{c.source}: frames of {', '.join(sorted({c.dtype.name for c in columns}))} do not all fit "
+                f"{(stated if rule.file.dtype else dtype).name}, the type of the stack",
                 "state a wider dtype, or write the records without a stack",
             )
     return dtype
 
 
-def _holds(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+def _holds(dtype: np.dtype[Any], column: _Column) -> bool:
+    """Tell whether a type holds all values of frames."""
+    other = column.dtype
     if dtype.kind == "f" and other.kind in "iu":
-        return 8 * other.itemsize <= np.finfo(dtype).nmant + 1
+        return bool(8 * other.itemsize <= np.finfo(dtype).nmant + 1)
+    if dtype.kind in "iu" and column.whole is not None:
+        limits = np.iinfo(dtype)
+        return int(limits.min) <= column.whole[0] and column.whole[1] <= int(limits.max)
     return bool(np.can_cast(other, dtype, "safe"))
+
+
+def _whole(frames: Array) -> tuple[int, int] | None:
+    """Return the lowest and highest value of frames when all are whole numbers, else None."""
+    low, high = 0, 0
+    size = max(1, frames.dtype.itemsize * (frames.size // max(1, frames.shape[0])))
+    step = max(1, LOOKED_AT // size)
+    for start in range(0, frames.shape[0], step):
+        values = frames.read((slice(start, min(start + step, frames.shape[0])),))
+        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            return None
+        low, high = min(low, int(values.min(initial=0))), max(high, int(values.max(initial=0)))
+    return low, high
 
 
 def _times(f: Field | None, rows: int) -> Numbers | None:

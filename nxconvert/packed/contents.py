@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from nxconvert import provenance
-from nxconvert.array import Lazy, Values
+from nxconvert.array import Box, Lazy, Values
 from nxconvert.dissection import Entry
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Report
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 STATUS = np.dtype(np.uint8, metadata={"enum": {"ok": 0, "damaged": 1}})
 OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbers"})
 """Names of fields that are not of the headers."""
+
+Read = Callable[[Box], np.ndarray[Any, Any]]
 
 LABEL = "frame_number"
 """The field that labels frames."""
@@ -242,7 +244,7 @@ def _headers(
     try:
         importer = Importer(load(mapping), report)
         for number, record in enumerate(catalogue.records):
-            whole = as_record(catalogue, number, columns)
+            whole = as_record(catalogue, number, columns, partial(_stored, sink, record.path))
             if record.entry == "entry":
                 whole = _with_sidecars(whole, catalogue, record, plan, report)
             written = importer.translated(whole)
@@ -265,8 +267,14 @@ def _headers(
     return attrs
 
 
-def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
-    """Return a record of frames with all that is known of them; its frames cannot be read here."""
+def _stored(sink: H5Sink, path: str, box: Box) -> np.ndarray[Any, Any]:
+    """Return frames that were packed."""
+    values: np.ndarray[Any, Any] = h5py.File(sink.id)[path][box]
+    return values
+
+
+def as_record(catalogue: Catalogue, number: int, columns: Columns, read: Read) -> Record:
+    """Return a record of frames, which ``read`` reads, with all that is known of them."""
     record = catalogue.records[number]
     n = len(record)
     numbers: Any = np.frombuffer(record.numbers, np.int64)
@@ -289,7 +297,7 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     mask = Values(status.view(np.uint8) != 0) if record.damaged else None
     fields = [
         Field(LABEL, Values(numbers), True, axes=(LABEL,), role=Role.AXIS, source=source),
-        replace(frames_of(record), mask=mask),
+        replace(frames_of(record, read), mask=mask),
         Field("status", Values(status), True, source=source),
         Field("source_file", Lazy((n,), names, name_of), True, source=source),
     ]
@@ -303,10 +311,10 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns) -> Record:
     return Record(record.key or {"scan": record.entry}, by_name(_distinct(fields)), source=source)
 
 
-def frames_of(record: FrameRecord) -> Field:
-    """Return the frames of a record as a field that cannot be read."""
+def frames_of(record: FrameRecord, read: Read) -> Field:
+    """Return the frames of a record as a field."""
     image = {"interpretation": "rgba-image" if len(record.shape) > 2 else "image"}
-    values = Lazy((len(record), *record.shape), record.dtype, lambda box: np.empty(0))
+    values = Lazy((len(record), *record.shape), record.dtype, read)
     return Field("data", values, True, axes=(LABEL,), role=Role.SIGNAL, attrs=image, source=record.series)
 
 
@@ -322,13 +330,15 @@ def placed(catalogue: Catalogue, mapping: str) -> None:
     importer = Importer(layout, Report())
     main = next((r.role for r in catalogue.records if r.entry == "entry"), "")
     taken: dict[str, FrameRecord] = {}
+    if layout.stack is not None:
+        _one_scan(catalogue, layout.stack.order[-1])
     for record in catalogue.records:
         record.key = {"scan": record.entry}
         if layout.stack is not None:
             name = record.role if record.entry == "entry" else record.entry.removeprefix("entry_")
             name = f"{name}_1" if name == main and record.entry != "entry" else name
             record.key = {layout.stack.over: name}
-        path = importer.place(frames_of(record), Record(record.key, {}))
+        path = importer.place(frames_of(record, lambda box: np.empty(0)), Record(record.key, {}))
         if path is None:
             raise UsageError(
                 f"the mapping {layout.name} gives the frames of {record.series} no place",
@@ -340,6 +350,16 @@ def placed(catalogue: Catalogue, mapping: str) -> None:
                 "let the paths of its rules have captures of the key",
             )
         record.path = path
+
+
+def _one_scan(catalogue: Catalogue, role: str) -> None:
+    """Refuse two series that would be one scan."""
+    series = list(dict.fromkeys(r.series for r in catalogue.records if r.role == role))
+    if len(series) > 1:
+        raise UsageError(
+            f"{printable(series[0])} and {printable(series[1])} would both be the {role}s of one scan",
+            "pack one scan at a time, or say in the mapping's series: of which role the others are",
+        )
 
 
 def printable(name: str) -> str:
