@@ -59,8 +59,8 @@ def _entry(f: h5py.File, name: str, title: str, start: str, end: str | None) -> 
     return entry
 
 
-def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
-    group = parent.create_group(name, track_order=True)
+def _group(parent: h5py.Group, name: str, nx_class: str, *, ordered: bool = True) -> h5py.Group:
+    group = parent.create_group(name, track_order=ordered)
     group.attrs["NX_class"] = nx_class
     return group
 
@@ -113,6 +113,77 @@ def map2d(path: Path) -> None:
         profile["Q"].attrs["units"] = "1/angstrom"
 
 
+def dmc(path: Path) -> None:
+    """Make a powder pattern as the diffractometer DMC of SINQ laid its files out: plot marked in the old way."""
+    angle = np.round(18.3 + 0.2 * np.arange(24), 1).astype("f4")
+    counts = (90 + 800 * np.exp(-((angle - 20.5) ** 2) / 0.1)).astype("i4")
+    one = {"Step": (0.2, "degree"), "no_of_steps": (len(angle), ""), "two_theta_start": (18.3, "degree")}
+    with h5py.File(path, "w", libver=("v110", "v110")) as f:
+        entry = _group(f, "entry1", "NXentry", ordered=False)
+        entry["title"], entry["start_time"] = np.bytes_("Ga0.94Mn0.04Sb 2.567A T=4"), np.bytes_("2005-05-27 05:44:13")
+        instrument = _group(entry, "DMC", "NXinstrument")
+        instrument["name"] = np.bytes_("DMC at SINQ")
+        detector = _group(instrument, "DMC-BF3-Detector", "NXpsd")
+        _singles(detector, {**one, "Monitor": (12000, "counts"), "time": (284.553, "")})
+        detector["CounterMode"] = np.bytes_("monitor")
+        detector["two_theta"], detector["counts"] = angle, counts
+        detector["two_theta"].attrs.update({"units": "degree", "axis": "1"})
+        detector["counts"].attrs["signal"] = "1"
+        crystal = _group(instrument, "Monochromator", "NXcrystal")
+        _singles(crystal, {"lambda": (2.5666, "Angstroem"), "d_spacing": (3.3537, "Angstroem"), "theta": (22.43, "")})
+        _group(instrument, "SINQ", "NXsource")["name"] = np.bytes_("SINQ")
+        sample = _group(entry, "sample", "NXsample")
+        sample["sample_name"] = np.bytes_("Ga0.94Mn0.04Sb")
+        _singles(sample, {"sample_temperature": (4.0017, "K"), "sample_table_rotation": (297.21, "degree")})
+        data = _group(entry, "data1", "NXdata")
+        for name in ("two_theta", "counts", *one):
+            data[name] = detector[name]
+        data["lambda"] = crystal["lambda"]
+
+
+def _singles(group: h5py.Group, values: dict[str, tuple[float, str]]) -> None:
+    """Write numbers as arrays of one, as old files have them."""
+    for name, (value, units) in values.items():
+        group[name] = np.array([value], "i4" if isinstance(value, int) else "f4")
+        if units:
+            group[name].attrs["units"] = units
+
+
+def i20(path: Path) -> None:
+    """Make an absorption scan as GDA laid it out at I20 of Diamond: an NXdata a device, none with the whole table."""
+    energy = 7080 + 2.0 * np.arange(30)
+    edge = 1 / (1 + np.exp(-(energy - 7112) / 2))
+    i0 = np.round(1.3e5 * (1 + 0.02 * np.sin(np.arange(30))))
+    it = np.round(i0 * np.exp(-edge))
+    timer = {"I0": i0, "It": it, "Iref": np.round(it * np.exp(-0.5 * edge)), "lnI0It": np.log(i0 / it)}
+    with h5py.File(path, "w", libver=("v110", "v110")) as f:
+        entry = _group(f, "entry1", "NXentry", ordered=False)
+        entry["program_name"], entry["scan_command"] = np.bytes_("GDA 8.7.0"), np.bytes_("scan xas_scannable")
+        instrument = _group(entry, "instrument", "NXinstrument")
+        instrument["name"] = np.bytes_("i20")
+        motor = _group(instrument, "xas_scannable", "NXpositioner")
+        motor["Energy"], motor["Time"] = energy, np.full(30, 0.5)
+        devices = {
+            "counterTimer01": timer,
+            "FFI0": {"FFI0": edge * 0.4},
+            "xspress2system": {"data": np.multiply.outer(edge, [[3.0, 5.0]])},
+        }
+        for device, values in devices.items():
+            detector, data = _group(instrument, device, "NXdetector"), _group(entry, device, "NXdata")
+            detector["type"] = np.bytes_("Scaler")
+            for name in ("Energy", "Time"):
+                data[name] = motor[name]
+                data[name].attrs["axis"] = 1
+            for name, column in values.items():
+                detector[name] = column
+                data[name] = detector[name]
+        entry["xspress2system/data"].attrs.update({"signal": 1, "units": "counts"})
+        xml = _group(entry, "xml", "NXsample")
+        xml["SampleParameters"] = np.bytes_("<SampleParameters><name>Fe foil</name></SampleParameters>")
+        xml["ScanParameters"] = np.bytes_("<ScanParameters><edge>K</edge></ScanParameters>")
+        _group(entry, "user01", "NXuser")["username"] = np.bytes_("rjw82")
+
+
 def tomo(folder: Path) -> None:
     """Make a small tomography scan as an ESRF beamline of old left it: EDF files, a frame in each, and an ``.info``."""
     folder.mkdir(exist_ok=True)
@@ -154,6 +225,8 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     scan(folder / "scan.h5")
     map2d(folder / "map.nxs")
+    dmc(folder / "dmc.h5")
+    i20(folder / "i20.nxs")
     tomo(folder / "tomo")
 
 

@@ -3,7 +3,7 @@
 In a block that opens with three backticks and ``console``, a line that begins with ``$ `` is a command; what follows,
 up to the next one, is its output (standard output, then standard error). ``...`` at the end of a line stands for
 anything; a line of ``...`` for any lines. ``[N]`` alone on the last line is the exit code when it is not 0. Commands
-run one after the other in one folder that holds a copy of ``testdata``.
+run one after the other in one folder that holds a copy of ``testdata``, and each block under ``<!-- file: NAME -->``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ def steps(document: Path) -> list[tuple[str, str]]:
     return [(command, "\n".join(output).strip()) for command, output in found]
 
 
+def files(document: Path) -> dict[str, str]:
+    """Return the blocks of a document that are files, by their names."""
+    block = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return dict(block.findall(document.read_text("utf-8")))
+
+
 def told(document: Path) -> bool:
     return bool(steps(document))
 
@@ -46,6 +52,8 @@ def told(document: Path) -> bool:
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if told(d)], ids=lambda d: d.stem)
 def test_document(document: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "testdata", tmp_path / "testdata", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    for name, text in files(document).items():
+        (tmp_path / name).write_text(text, "utf-8")
     for command, expected in steps(document):
         shown = output_of(command, tmp_path)
         assert matches(expected, shown), f"$ {command}\n--- expected\n{expected}\n--- got\n{shown}"

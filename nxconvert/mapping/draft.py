@@ -213,7 +213,13 @@ def _group_rules(alike: list[_Part], rows: int, taken: set[Hashable]) -> list[_R
         return []
     taken |= {d.identity for d in new.values()}
     each = "" if any(d.shape and d.shape[0] == rows > 1 for d in new.values()) else "record"
+    steps = {p.path: p.steps for p in alike}
+    some = []  # where a rule for all would take columns a second time
+    if len(new) <= NAMES and len(new) < sum(len(p.datasets) for p in alike):
+        some = [_Rule(f"{steps[path]}/{n}", f"{path}/{n}", each) for path, n in new]
     if len(alike) == 1:
+        if some:
+            return some
         names = [n for _, n in new]
         return [_Rule(f"{first.steps}/{{value}}", f"{first.path}/{{value}}", each, _some(names))]
     above, _, step = first.steps.rpartition("/")
@@ -224,9 +230,8 @@ def _group_rules(alike: list[_Part], rows: int, taken: set[Hashable]) -> list[_R
     kind = f"{{{capture}:{first.group.nx_class}}}"
     motors = first.group.nx_class == "NXpositioner" and not POSITIONS.isdisjoint(names)
     if len(names) > NAMES or (len(names) > 1 and len(new) < 2 * len(names) and not motors):
-        if len(new) <= NAMES and len(new) < sum(len(p.datasets) for p in alike):  # the others are columns already
-            steps = {p.path: p.steps for p in alike}
-            return [_Rule(f"{steps[path]}/{n}", f"{path}/{n}", each) for path, n in new]
+        if some:
+            return some
         at = "/".join(p for p in (above, kind, "{value}") if p)
         called = "/".join(p for p in (prefix, f"{{{capture}}}", "{value}") if p)
         return [_Rule(at, called, each, f"{len(groups)} groups: {_some(groups)}")]
