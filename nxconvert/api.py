@@ -248,7 +248,7 @@ def open(
     if isinstance(source, Records):
         return RecordFile(source, report)
     try:
-        node = part_of(source.root, place)
+        node = part_of(source.root, place, report)
         if isinstance(node, Dataset):
             return DatasetFile(source, node, report)
         if not isinstance(node, Group):

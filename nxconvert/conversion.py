@@ -176,12 +176,17 @@ def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
     ------
     InputError
         When it is of no known format, or has no record of the name that the location has.
+    UsageError
+        When the location has slices and the input no datasets.
     """
     if isinstance(place, Held):
         return place.open()
     format = registry.detect(place, registry.head(place), plan.from_format)
     assert format.open is not None
     source = format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))
+    if place.box is not None and isinstance(source, Records):
+        source.close()
+        raise UsageError(f"{place} is no dataset", "only a dataset has slices")
     name = place.inner.strip("/")
     if name and isinstance(source, Records) and name not in ["_".join(k.values()) for k in source.keys()]:  # noqa: SIM118
         source.close()
@@ -207,7 +212,7 @@ def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Rec
         only = plan.columns if plan.only_columns else ()
         if not place.inner:
             return Exported(source, layout_for(source, plan.mapping, report, place), report, only=only)
-        node = part_of(source.root, place)
+        node = part_of(source.root, place, report)
         if isinstance(node, Dataset):
             return _OneDataset(source, node, place)
         return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner, only)
@@ -348,7 +353,7 @@ def _input_into_tree(
     source = open_source(place, plan, report)
     with source:
         if isinstance(source, Tree) and plan.mapping == AUTO:
-            root = subtree(source.root, place) if place.inner.strip("/") else source.root
+            root = subtree(source.root, place, report) if place.inner.strip("/") else source.root
             tree_to_tree(root, sink, plan.policy.memory)
             return set(root)
         records = source if isinstance(source, Records) else as_records(source, place, plan, report)

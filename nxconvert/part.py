@@ -9,12 +9,13 @@ import numpy as np
 
 from nxconvert.array import Box, Boxed
 from nxconvert.errors import InputError, UsageError
+from nxconvert.format import Report
 from nxconvert.location import Location
 from nxconvert.tree import Dataset, Group, NewGroup, Node
 
 
-def part_of(root: Group, place: Location) -> Node:
-    """Return what a location names.
+def part_of(root: Group, place: Location, report: Report) -> Node:
+    """Return what a location names; a slice that reaches beyond the dataset is cut, with a notice.
 
     Raises
     ------
@@ -34,12 +35,15 @@ def part_of(root: Group, place: Location) -> Node:
         raise UsageError(f"{place} is no dataset", "only a dataset has slices")
     box = place.slices(node.ndim) or ()
     for part, length in zip(box, node.shape, strict=False):
-        if length and not range(*part.indices(length)):
+        start, stop, _ = part.indices(length)
+        if length and start >= stop:
             raise InputError(f"{place} is empty", f"{place.file}::{place.inner} is {' x '.join(map(str, node.shape))}")
+        if not -length <= (part.start or 0) <= length or not -length <= (part.stop or 0) <= length:
+            report.notice(f"{place} reaches beyond the {length:,} that are there; {start}:{stop} is taken")
     return Part(node, box)
 
 
-def subtree(root: Group, place: Location) -> Group:
+def subtree(root: Group, place: Location, report: Report) -> Group:
     """Return a tree of what a location names alone, at the same path: the groups above it keep their attributes.
 
     Raises
@@ -47,7 +51,7 @@ def subtree(root: Group, place: Location) -> Group:
     InputError, UsageError
         As ``part_of`` has them.
     """
-    node = part_of(root, place)
+    node = part_of(root, place, report)
     parts = [p for p in place.inner.split("/") if p]
     top = here = NewGroup(attrs=root.attrs)
     above: Node = root

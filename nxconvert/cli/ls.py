@@ -83,7 +83,7 @@ class _Text:
         with source:
             self.put(("\n" if self.count else "") + f"{place}: {format.title}")
             self.count += 1
-            for line in self._tree(source, place) if isinstance(source, Tree) else self._records(source):
+            for line in self._tree(source, place, report) if isinstance(source, Tree) else self._records(source):
                 self.put(line)
         for loss in report.losses if self.attrs else ():
             say(f"warning: {loss}")
@@ -104,12 +104,12 @@ class _Text:
     def end(self) -> None:
         """Nothing is left to say."""
 
-    def _tree(self, source: Tree, place: Location) -> Iterator[str]:
+    def _tree(self, source: Tree, place: Location, report: Report) -> Iterator[str]:
         from nxconvert.listing import Listing, default_plot
         from nxconvert.part import part_of
         from nxconvert.tree import Dataset
 
-        node = part_of(source.root, place)
+        node = part_of(source.root, place, report)
         path = "/" + place.inner.strip("/")
         plot = default_plot(source.root) if path == "/" else ""
         if plot:
@@ -236,7 +236,7 @@ class _Json:
         format, source = _opened(place, from_, policy, report)
         with source:
             if isinstance(source, Tree):
-                node = part_of(source.root, place)
+                node = part_of(source.root, place, report)
                 head = {"location": str(place), "format": format.name, "default_plot": default_plot(source.root)}
                 items = Listing(whole=True).items(node, "/" + place.inner.strip("/"))
                 self._object(head, "nodes", (_node(i) for i in items))

@@ -59,7 +59,7 @@ def compare(a: str, b: str, plan: Plan | None = None, tolerance: Tolerance = EXA
         trees = [s for s in sources if isinstance(s, Tree)]
         if len(trees) == 2 and plan.mapping == AUTO:
             pair = Trees(tolerance, plan.policy.memory, found, provenance=False)
-            one, other = (part_of(t.root, p) for t, p in zip(trees, places, strict=True))
+            one, other = (part_of(t.root, p, report) for t, p in zip(trees, places, strict=True))
             found.differences.extend(pair.compare(one, other, places[0].inner, places[1].inner))
         else:
             via = _via(sources, plan)
