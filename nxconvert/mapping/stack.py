@@ -342,7 +342,7 @@ def _check_alike(first: _Part, other: _Part) -> None:
         if column is not None and found is not None and column.item != found.item:
             shapes = [" x ".join(map(str, c.item)) or "single values" for c in (column, found)]
             raise UsageError(
-                f"{first.source} and {other.source} cannot be one stack: {shapes[0]} and {shapes[1]}",
+                f"{first.source} and {other.source} cannot be one stack: frames of {shapes[0]} and of {shapes[1]}",
                 "leave one of them out, or write them without a stack",
             )
 
