@@ -6,7 +6,6 @@ With that a file can be read, taken apart into frames and literals, and put toge
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -257,8 +256,11 @@ def checked(content: Content, piece: Piece) -> memoryview:
             f"{content.name} is truncated: frame {piece.frame} should end at byte {piece.offset + piece.size:,}, the "
             f"file has {content.size:,}"
         )
-    if piece.md5 and hashlib.md5(raw, usedforsecurity=False).digest() != piece.md5:
-        raise InputError(
-            f"{content.name}: frame {piece.frame} is damaged: its bytes do not have the MD5 that is stated"
-        )
+    if piece.md5:
+        from hashlib import md5  # loads OpenSSL
+
+        if md5(raw, usedforsecurity=False).digest() != piece.md5:
+            raise InputError(
+                f"{content.name}: frame {piece.frame} is damaged: its bytes do not have the MD5 that is stated"
+            )
     return raw
