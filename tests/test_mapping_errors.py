@@ -18,6 +18,13 @@ def rule(text: str) -> str:
     return f"{HEAD}rules:\n  - {text}\n"
 
 
+def stacked(*rules: str, stack: str = "{over: role, order: [a, b]}") -> str:
+    head = HEAD.replace("scan", "scan, role") + f"stack: {stack}\n"
+    given = ['{tree: "/{scan:NXentry}/d", field: d, each: stack}']
+    below = [r.replace('tree: "', 'tree: "/{scan:NXentry}/') for r in rules if r]
+    return head + "rules:\n" + "".join(f"  - {r}\n" for r in [*given, *below])
+
+
 WRONG = {
     # the text itself
     "empty": ("", "1:1", "the mapping is empty", "begin with 'nxconvert: 1'"),
@@ -542,6 +549,195 @@ WRONG = {
         "6:5",
         "this rule matches the same as the one at m.yaml:5:5",
         "more literal",
+    ),
+    # stacks and absent fields
+    "a stack of nothing": (
+        stacked("", stack="{over: rol, order: [a]}"),
+        "4:15",
+        "stack: over: 'rol' is not in the key of the records",
+        "did you mean 'role'?",
+    ),
+    "a stack without order": (stacked("", stack="{over: role}"), "4:8", "stack.order: must be there", "order: [dark,"),
+    "an empty order": (
+        stacked("", stack="{over: role, order: []}"),
+        "4:28",
+        "stack: order: no value of the key is named",
+        "order: [dark, flat, projection]",
+    ),
+    "an order with one twice": (
+        stacked("", stack="{over: role, order: [a, b, a]}"),
+        "4:35",
+        "stack: order: a is there twice",
+        "keep one of them",
+    ),
+    "an unknown key of the stack": (
+        stacked("", stack="{over: role, oder: [a]}"),
+        "4:21",
+        "there is no key 'oder'",
+        "did you mean 'order'?",
+    ),
+    "a stack that is a word": (stacked("", stack="role"), "4:8", "stack: must have keys, found 'role'", "{over: role,"),
+    "by that is no list": (
+        stacked("", stack="{over: role, order: [a], by: time}"),
+        "4:37",
+        "stack.by: Input should be a valid list, found 'time'",
+        "write a list",
+    ),
+    "a stack that no rule is of": (
+        HEAD.replace("scan", "scan, role") + "stack: {over: role, order: [a]}\n" + RULES,
+        "4:8",
+        "stack: no rule says each: stack",
+        "add one",
+    ),
+    "each: stack without a stack": (
+        rule('{tree: "/{scan}/d", field: d, each: stack}'),
+        "5:41",
+        "each: stack needs what is stacked",
+        "stack: {over: role, order: [dark, flat, projection]}",
+    ),
+    "a field and a key": (
+        stacked('{tree: "k", key: role, field: k, each: stack}'),
+        "7:60",
+        "each: stack: the rule has both a field and a key",
+        "field: NAME, or key: role",
+    ),
+    "neither a field nor a key": (
+        stacked('{tree: "k", each: stack, constant: 1}'),
+        "7:39",
+        "each: stack: the rule has neither a field nor a key",
+        "field: NAME, or key: role",
+    ),
+    "another key": (
+        stacked('{tree: "k", key: scan, each: stack}'),
+        "7:38",
+        "key: 'scan' is not what the stack runs over",
+        "write key: role",
+    ),
+    "a key that is not of a stack": (
+        stacked('{tree: "k", key: role, each: row}'),
+        "7:38",
+        "key: only what is one item for each row of a stack can say the key",
+        "add each: stack",
+    ),
+    "a role without a number": (
+        stacked('{tree: "k", key: role, each: stack, values: {a: 0}}'),
+        "7:65",
+        "values: b is in the order of the stack, but has no number",
+        "add it, e.g. {b: 1}",
+    ),
+    "a stack of any field": (
+        stacked('{tree: "x/{c=k}", field: "{c}", each: stack}'),
+        "7:46",
+        "field: '{c}' has a capture, and a stack is of one field",
+        "one rule for each field",
+    ),
+    "a stack in each of its records": (
+        stacked('{tree: "{role}/k", field: k, each: stack}'),
+        "7:12",
+        "a stack holds every role, so {role} is not in its path",
+        "leave it out",
+    ),
+    "a stack that follows a role": (
+        stacked('{tree: "{y@signal}", field: k, each: stack}'),
+        "7:12",
+        "tree: a stack is a dataset whose path is written out",
+        'tree: "detector/data"',
+    ),
+    "two of a stack at one place": (
+        stacked('{tree: "k", field: k, each: stack}', '{tree: "k", field: l, each: stack}'),
+        "8:5",
+        "this rule writes the same as the one at m.yaml:7:5",
+        "also:",
+    ),
+    "absent that is true": (
+        stacked('{tree: "k", field: k, each: stack, absent: true}'),
+        "7:64",
+        "absent: must be a text, a number or a range, found True",
+        "{from: 0, to: 180, endpoint: false}",
+    ),
+    "absent of a list": (
+        stacked('{tree: "k", field: k, each: stack, absent: [1]}'),
+        "7:64",
+        "rules.1.absent: must be a text, a number or a range, found [1]",
+        "absent: 0",
+    ),
+    "absent of an unknown role": (
+        stacked('{tree: "k", field: k, each: stack, absent: {aa: 1}}'),
+        "7:64",
+        "absent: there is no 'aa' in the order of the stack",
+        "did you mean 'a'?",
+    ),
+    "a range without an end": (
+        stacked('{tree: "k", field: k, each: stack, absent: {a: {from: 0}}}'),
+        "7:64",
+        "absent: a range needs 'to'",
+        "{from: 0, to: 180, endpoint: false}",
+    ),
+    "a range to a word": (
+        stacked('{tree: "k", field: k, each: stack, absent: {from: 0, to: info/Range}}'),
+        "7:64",
+        "absent: to must end in a number, found 'info/Range'",
+        "to: [FIELD, 180]",
+    ),
+    "an unknown key of a range": (
+        stacked('{tree: "k", field: k, each: stack, absent: {from: 0, to: 1, endpint: false}}'),
+        "7:64",
+        "absent: a range has no 'endpint'",
+        "did you mean 'endpoint'?",
+    ),
+    "a range of no steps": (
+        stacked('{tree: "k", field: k, each: stack, absent: {from: 0, to: 1, steps: 0}}'),
+        "7:64",
+        "absent: steps must be a number or a field, found 0",
+        "leave it out",
+    ),
+    "an end that is a word": (
+        stacked('{tree: "k", field: k, each: stack, absent: {from: 0, to: 1, endpoint: 1}}'),
+        "7:64",
+        "absent: endpoint must be true or false, found 1",
+        "write true or false",
+    ),
+    "absent of any field": (
+        rule('{tree: "/{scan:NXentry}/{c}", field: "{c}", absent: 0}'),
+        "5:57",
+        "absent: '{c}' is any field, of which none is absent",
+        "the name of one field",
+    ),
+    "absent of no field": (
+        rule('{tree: "/{scan:NXentry}/c", constant: 1, absent: 0}'),
+        "5:54",
+        "absent: the rule has no field that a record may lack",
+        "add field: NAME",
+    ),
+    "absent on export": (
+        rule('{tree: "/{scan:NXentry}/c", field: c, absent: 0, direction: export}'),
+        "5:51",
+        "absent: is for import, and the rule is for export only",
+        "leave one of them out",
+    ),
+    "absent of a role": (
+        rule('{tree: "/{scan:NXentry}/{y@signal}", field: y, absent: 0}'),
+        "5:60",
+        "absent: {y@signal} is no place of a field that is absent",
+        "name the path",
+    ),
+    "a text where numbers are": (
+        rule('{tree: "/{scan:NXentry}/c", field: c, units: mm, absent: none}'),
+        "5:62",
+        "absent: 'none' is no number, as the rule states",
+        "write a number",
+    ),
+    "absent that has no number": (
+        rule('{tree: "/{scan:NXentry}/c", field: c, values: {on: 1, off: 0}, absent: onn}'),
+        "5:76",
+        "absent: 'onn' is none of values:",
+        "did you mean 'on'?",
+    ),
+    "a path of roles without a stack": (
+        rule('{tree: "/{scan:NXentry}/d", default: true, links: {signal: "a/b"}}'),
+        "5:5",
+        "links: signal: 'a/b' names no role",
+        "y@signal",
     ),
 }
 """What is wrong: the text, line and column, words of the message, words of the tip."""

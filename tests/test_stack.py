@@ -489,7 +489,7 @@ rules:
 """
 
 
-def records_of(tmp_path: Path, *parts: tuple[str, dict[str, Sequence[float]]], more: str = "") -> Path:
+def records_of(tmp_path: Path, *parts: tuple[str, dict[str, Any]], more: str = "") -> Path:
     """Import records by the mapping of columns."""
     importer = Importer(compile_text(COLUMNS.format(more=more), "runs.yaml"), Report())
     sink = H5Sink(tmp_path / "out.h5", Report())

@@ -36,6 +36,7 @@ _EXAMPLES = {
     "names": "names: motor_mne",
     "values": "values: motor_pos",
     "field": 'field: "motor/{name}"',
+    "stack": "write stack: {over: role, order: [dark, flat, projection]}",
     "over": "over: role",
     "order": "order: [dark, flat, projection]",
 }
@@ -156,7 +157,7 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], Position], where: str)
         if first["type"] == "missing":
             said, tip = "must be there", f"add {_EXAMPLES.get(key, key + ': ...')}"
         elif first["type"] == "dataclass_type":
-            said, tip = f"must have keys, found {_short(found)}", _MENDS["dataclass_type"]
+            said, tip = f"must have keys, found {_short(found)}", _EXAMPLES.get(key, _MENDS["dataclass_type"])
         elif key in _WANTED:
             wanted, tip = _WANTED[key]
             said = f"must be {wanted}, found {_short(found)}"

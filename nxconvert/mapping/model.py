@@ -87,7 +87,7 @@ class RuleFile:
     constant: bool | int | float | str | None = None
     key: str = ""
     also: list[str] = dataclasses.field(default_factory=list)
-    absent: int | float | str | dict[str, Any] | None = None
+    absent: bool | int | float | str | dict[str, Any] | None = None
 
     @property
     def guards(self) -> int:
