@@ -114,6 +114,8 @@ def out_and_back(file: str, data: str, plan: Plan | None = None) -> Trial:
         told.notices = [str(n).replace(back, "what came back") for n in report.notices]
         told.differences = [Difference(x.what, "missing", x.where, "", x.why) for x in report.losses]
         _add(told, compare(data, back, plan), back)
+        stated = {r.file.field for r in mapping.load(file).rules if r.file.absent is not None}
+        told.differences = [d for d in told.differences if d.a or d.kind != "missing" or _name(d.where) not in stated]
         _settle_ulps(told, data, back, plan)
         told.differences += _changed_constants(data, plan)
         _compare_places(told, before, _places(back, Plan(mapping=file, policy=plan.policy)))
@@ -126,6 +128,11 @@ def _add(told: Trial, found: Comparison, back: str) -> None:
     told.differences += [d for d in found.differences if d.where.rpartition("/")[2] not in lost]
     told.differences += [Difference(where, "value", str(error), "") for where, error in found.unread if back in where]
     told.notices += [n for n in found.notices if n not in told.notices and back not in n]
+
+
+def _name(where: str) -> str:
+    """Return the name of a field, of which records are named before it."""
+    return where.rpartition("/")[2] or where
 
 
 def _places(data: str, plan: Plan) -> Places:

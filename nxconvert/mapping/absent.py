@@ -27,8 +27,6 @@ def problems(rule: RuleFile, spec: MappingFile) -> Iterator[tuple[str, str]]:
         return
     if not rule.field:
         yield "absent: the rule has no field that a record may lack", "add field: NAME, or leave absent out"
-    if isinstance(absent, bool):
-        yield f"absent: must be a text, a number or a range, found {absent}", WRITE
     if rule.each == "stack" and isinstance(absent, dict) and not set(absent) & set(RANGE):
         roles = list(spec.stack.order) if spec.stack is not None else []
         for role, one in absent.items():
@@ -53,7 +51,10 @@ def _one(rule: RuleFile, absent: Any) -> Iterator[tuple[str, str]]:
             yield f"absent: {absent!r} is none of values:", _near(near, rule.values)
         if numbers and not rule.values:
             yield f"absent: {absent!r} is no number, as the rule states", "write a number"
-    elif isinstance(absent, bool) or not isinstance(absent, int | float):
+    elif isinstance(absent, bool):
+        if rule.dtype != "bool":
+            yield f"absent: must be a text, a number or a range, found {absent}", f"{WRITE}; with dtype: bool it may be"
+    elif not isinstance(absent, int | float):
         yield f"absent: must be a text, a number or a range, found {absent!r}", WRITE
     elif rule.values:
         yield f"absent: {absent} is no name of values:", _near([], rule.values)
@@ -110,7 +111,8 @@ def stand_in(rule: Rule, absent: Any, record: Record, rows: int | None) -> Field
         values, gone = spaced(absent, record, 1 if rows is None else rows)
         mask = Values(gone) if gone.any() else None
         return Field(name, Values(values.reshape(shape)), rows is not None, mask=mask, source=rule.where)
-    dtype = TEXT if isinstance(absent, str) else np.dtype(np.int64 if isinstance(absent, int) else np.float64)
+    dtype = TEXT if isinstance(absent, str) else np.asarray(absent).dtype
+    dtype = np.dtype(np.int64) if dtype.kind == "i" else dtype
     out = np.empty(shape, dtype)
     out[...] = absent
     return Field(name, Values(out, dtype), rows is not None, source=rule.where)

@@ -460,7 +460,9 @@ class _Assembly:
                 raise InputError(
                     f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
                 )
-        return sorted(best.values(), key=lambda h: h.rule.index)
+        for path in {c.path for c in self.constants()} & set(best):
+            del best[path]  # it is written by the mapping itself
+        return sorted(_without_second_names(best), key=lambda h: h.rule.index)
 
     def _found(self, rule: Rule) -> Iterator[Any]:
         """Yield the matches of a rule, as far as they are wanted; those with a role say what the others are."""
@@ -549,6 +551,15 @@ class _Assembly:
             if hit.name == field.of:
                 return name
         return None
+
+
+def _without_second_names(best: dict[str, _Hit]) -> list[_Hit]:
+    """Leave out what a rule with ``also`` finds when another rule takes the same object at its own place."""
+    hits = list(best.values())
+    if not any(h.rule.file.also for h in hits):
+        return hits
+    own = {h.node.identity for h in hits if h.node is not None and not h.rule.file.also}
+    return [h for h in hits if not h.rule.file.also or h.node is None or h.node.identity not in own]
 
 
 def _passes(rule: Rule, node: Node | None, attribute: Any) -> bool:

@@ -104,6 +104,7 @@ class Importer:
         for group in groups.values():
             group.finish()
         self._constants(made, key)
+        self._also(made, record, key)
         self._absent(made, record, key)
         if self._stacks is None:
             self._default_groups(made, record, key)
@@ -184,6 +185,16 @@ class Importer:
             else:
                 group.add(name, NewDataset(Values(f.values.read(), f.dtype), f.attrs))
                 self._shared[path] = (f.values.read(), rule.where)
+
+    def _also(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
+        """Give what came to another place a second name, where the mapping says that it stands in."""
+        for rule in self.layout.rules:
+            if not rule.file.also or rule.each == "stack" or not rule.imports:
+                continue
+            group, name = self._home(made, rule.steps, key, rule)
+            target = next((made.paths[n] for n in rule.file.also if n in made.paths), "")
+            if target and name not in group and f"{group.path.rstrip('/')}/{name}" not in self._shared:
+                group.add(name, Link(target, "hard"))
 
     def _linked_groups(self, made: Imported, stack: Made) -> None:
         """Make the groups that viewers plot, of links to what is in the tree."""

@@ -62,7 +62,8 @@ class RuleFile:
     key
         For ``each: stack``: the capture whose value is written for each row, such as the role. It has no field.
     also
-        For ``each: stack``: fields that stand in, the first that a record has, where it lacks the field itself.
+        Fields that stand in, the first that a record has, where it lacks the field itself. Their values are at their
+        own places too, so what is there is a second name for them (a link), which an export does not take again.
     absent
         What is written on import where a record lacks the field: a text, a number, or a range such as
         ``{from: 0, to: 180, endpoint: false}``; for ``each: stack`` also one of these for each role, as in

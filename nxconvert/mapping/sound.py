@@ -184,7 +184,8 @@ def check_ties(mapping: Mapping) -> None:
         if rule.name is None:
             continue
         shape = tuple(
-            (s.kind, s.name if s.kind == Kind.LITERAL else "", s.classes, s.role, s.tests) for s in rule.steps
+            (s.kind, s.name if s.kind == Kind.LITERAL else "", s.classes, s.role, s.tests, s.attribute)
+            for s in rule.steps
         )
         key = (shape, rule.each, rule.exports, rule.file.rank, rule.file.dtype)
         if rule.exports and key in seen:

@@ -66,11 +66,7 @@ def _problems(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) -> Ite
         if rule.key:
             yield "key", "key: only what is one item for each row of a stack can say the key", "add each: stack"
         if rule.also:
-            yield (
-                "also",
-                "also: stands in for fields of a stack only",
-                "add each: stack, or write a rule for each field",
-            )
+            yield from _also_problems(rule, steps, spec)
         return
     if stack is None:
         yield "each", "each: stack needs what is stacked", f"add to the file {EXAMPLE.removeprefix('write e.g. ')}"
@@ -81,6 +77,18 @@ def _problems(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) -> Ite
         both = "has both a field and a key" if rule.key else "has neither a field nor a key"
         yield "each", f"each: stack: the rule {both}", f"write field: NAME, or key: {stack.over}"
     yield from _place_problems(rule, steps, spec, stack)
+
+
+def _also_problems(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) -> Iterator[tuple[str, str, str]]:
+    """Yield why a rule cannot give other fields a second name."""
+    if not rule.field or any("{" in name for name in (rule.field, *rule.also)):
+        yield "also", "also: stands in for one field by others, whose names have no captures", "write their names out"
+    if rule.direction == "export":
+        yield "also", "also: is for import, and the rule is for export only", "leave one of them out"
+    for step in steps:
+        free = step.captures and step.name not in spec.record and not step.default and not step.optional
+        if step.role or free or step.attribute:
+            yield "also", f"also: nothing says where {rule.tree} is without its field", "name the path"
 
 
 def _place_problems(
