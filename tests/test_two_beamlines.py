@@ -9,7 +9,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import CORPUS
 
@@ -73,12 +72,13 @@ def test_the_table_and_the_way_back(mappings: Path, name: str, data: Path) -> No
     table, back = mappings / "table.csv", mappings / "back.h5"
     roles = {"roles": "x=energy,signal=mu"} if name == "i20" else {}
     assert not convert([str(data)], str(table), Plan(mapping=plan.mapping, options=roles)).failed
-    columns = pd.read_csv(table, comment="#", float_precision="round_trip")
+    labels = table.read_text("utf-8").splitlines()[1].split(",")
+    columns = dict(zip(labels, np.loadtxt(table, delimiter=",", skiprows=2, unpack=True), strict=True))
     assert not convert([str(table)], str(back), plan).failed
     with h5py.File(data) as truth, h5py.File(back) as file:
         for column, place in PLACES[name].items():
             wanted, found = truth["entry1"][place], file["entry1"][place]
-            np.testing.assert_array_equal(columns[column].to_numpy().astype(wanted.dtype), wanted[()])
+            np.testing.assert_array_equal(columns[column].astype(wanted.dtype), wanted[()])
             np.testing.assert_array_equal(found[()], wanted[()])
             assert found.dtype == wanted.dtype
             units = wanted.attrs.get("units")
