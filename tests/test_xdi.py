@@ -91,13 +91,24 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert not report.losses
     assert [(f.name, f.units) for f in record.columns] == [("energy", "eV"), ("i0", "counts"), ("mutrans", "")]
     assert record.fields["energy"].role == Role.AXIS
-    assert not [f for f in record.columns if f.role == Role.SIGNAL], "nothing says which column is the signal"
+    assert [f.name for f in record.columns if f.role == Role.SIGNAL] == ["mutrans"], "the label says what it is"
     np.testing.assert_array_equal(record.fields["i0"].values.read(), [149013.7, 1e5])
     header = {f.name: plain(f.values) for f in record.header}
     assert header["Element.edge"] == "K"
     assert header["GSE.EXTRA"] == "config 1"
     assert header["comment"] == "Cu foil   Room Temperature\n\n  measured at 13-ID"
     assert (header["XDI.version"], header["XDI.applications"]) == ("1.0", "GSE/1.0")
+
+
+def test_two_absorptions_leave_open_which_is_the_signal(tmp_path: Path) -> None:
+    record = read_text(tmp_path, GOOD.replace("i0 counts", "mufluor").replace("energy i0", "energy mufluor"))
+    assert not [f for f in record.columns if f.role == Role.SIGNAL]
+
+
+def test_numbers_are_numbers_where_no_digit_gets_lost(tmp_path: Path) -> None:
+    for text, value in {"3.13553": 3.13553, "3": 3, "3.135530": "3.135530", "3.1355 A": "3.1355 A"}.items():
+        record = read_text(tmp_path, GOOD.replace("3.13553", text))
+        assert plain(record.fields["Mono.d_spacing"].values) == value
 
 
 def test_a_file_comes_back_from_our_own_with_its_lines(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ class _Hit:
     plot: Plot | None = None
     name: str = ""
 
+    @property
+    def field(self) -> str:
+        """Name of the field."""
+        assert self.rule.name is not None
+        return self.rule.name.fill(self.bound)
+
 
 class Exported(Records):
     """The records that a mapping sees in a tree, made one after the other.
@@ -558,8 +564,10 @@ def _without_second_names(best: dict[str, _Hit]) -> list[_Hit]:
     hits = list(best.values())
     if not any(h.rule.file.also for h in hits):
         return hits
-    own = {h.node.identity for h in hits if h.node is not None and not h.rule.file.also}
-    return [h for h in hits if not h.rule.file.also or h.node is None or h.node.identity not in own]
+    own = {h.node.identity: h.field for h in hits if h.node is not None and not h.rule.file.also}
+    return [
+        h for h in hits if not h.rule.file.also or h.node is None or own.get(h.node.identity, h.field) == h.field
+    ]
 
 
 def _passes(rule: Rule, node: Node | None, attribute: Any) -> bool:

@@ -57,7 +57,8 @@ class Header:
         found = {n: v for n, v in self.fields.items() if not n.startswith("Column.")}
         if self.comments:
             found["comment"] = self.comments
-        return {n: Field(n, Values(v, TEXT), source=source) for n, v in found.items()}
+        values = {n: rules.value(n, v) for n, v in found.items()}
+        return {n: Field(n, Values(v, TEXT if v is found[n] else None), source=source) for n, v in values.items()}
 
 
 def header_of(lines: Iterable[str]) -> Header:
@@ -267,6 +268,8 @@ class _Reader:
         if self.known and not rows and len(names) != len(known):
             raise InputError(f"{self.path} is cut: it has no rows", "get the whole file")
         out = []
+        x = names[0] if names and names[0].casefold() in rules.ABSCISSAE else ""
+        absorption = [n for n in names if n.casefold() in rules.SIGNALS]
         for i, name in enumerate(names):
             more = known.get(name)
             dtype = named_type(more["dtype"]) if more else FLOAT
@@ -275,8 +278,9 @@ class _Reader:
             if any(not numerals.is_number(c) or not np.isfinite(float(c)) for c in cells):
                 self._refuse(cells, name)
             values = numerals.column(cells, [True] * len(cells), dtype, source, 0)
-            axis = i == 0 and name.casefold() in rules.ABSCISSAE
-            told = memo.about(more) if more else {**about[i], **({"role": Role.AXIS, "axes": (name,)} if axis else {})}
+            role = Role.AXIS if name == x else Role.SIGNAL if absorption == [name] else None
+            stated = {"role": role, "axes": (x,) if x else ()} if role is not None else {}
+            told = memo.about(more) if more else {**about[i], **stated}
             out.append(Field(name, Values(values, dtype), True, source=source, **told))
         return out
 

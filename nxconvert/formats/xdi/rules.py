@@ -20,6 +20,12 @@ ABSCISSAE = {
 }
 """Labels of the first column, with their units."""
 
+SIGNALS = ("mutrans", "mufluor", "normtrans", "normfluor")
+"""Labels that the dictionary gives to the absorption of the sample; where there is one of them, it is the signal."""
+
+NUMBERS = ("Mono.d_spacing", "Scan.edge_energy")
+"""Fields that the dictionary defines as a number without units."""
+
 RECOMMENDED = ("Facility.name", "Facility.xray_source", "Beamline.name", "Scan.start_time")
 
 # fmt: off
@@ -96,6 +102,18 @@ def formats(fields: Mapping[str, str]) -> Iterator[str]:
         yield f"Element.reference {fields['Element.reference']!r} is none"
     if "Element.ref_edge" in fields and fields["Element.ref_edge"].casefold() not in EDGES:
         yield f"Element.ref_edge {fields['Element.ref_edge']!r} is none"
+
+
+def value(name: str, text: str) -> str | int | float:
+    """Return the value of a field: a number where it is defined as one and written as Python would write it."""
+    if name in NUMBERS:
+        for kind in (int, float):
+            try:
+                if str(kind(text)) == text and math.isfinite(kind(text)):
+                    return kind(text)
+            except ValueError:
+                continue
+    return text
 
 
 def recommended(fields: Mapping[str, str]) -> list[str]:
