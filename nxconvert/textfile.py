@@ -11,7 +11,9 @@ from __future__ import annotations
 import pickle
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 
 from nxconvert import numerals
 from nxconvert.array import Array, Box, full_box, is_text
+from nxconvert.engine.codecs import workers
 from nxconvert.engine.parallel import in_turn
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record
@@ -242,10 +245,8 @@ class Sheet:
             return self._quoted_rows(text, line)
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n")
-        ends = _ends(text)
-        codes = np.frombuffer(text, np.uint8)
-        if not (self._odd[codes[0]] or self._odd[codes[ends[:-1] + 1]].any()):
-            return text, len(ends)
+        if (rows := numerals.lines(text, self._odd)) is not None:
+            return text, rows
         if any(c in text for c in self.comments):
             signs = b"|".join(map(re.escape, self.comments))
             text = re.sub(rb"^[ \t]*(?:" + signs + rb").*\n", b"", text, flags=re.MULTILINE)
@@ -288,8 +289,13 @@ class Sheet:
 
     def columns_of(self, piece: Piece) -> list[Values]:
         """Read a piece: an array for each column, masked where cells are missing."""
-        if piece.offset in self._held:
-            return self._held[piece.offset]
+        if piece.offset not in self._held:
+            columns = self._read(piece)
+            self._held.clear()
+            self._held[piece.offset] = columns
+        return self._held[piece.offset]
+
+    def _read(self, piece: Piece) -> list[Values]:
         with self.path.open("rb") as file:
             file.seek(piece.offset)
             raw = file.read(piece.size)
@@ -297,14 +303,11 @@ class Sheet:
         if rows != piece.rows or len(raw) != piece.size:
             raise InputError(f"{self.where} changed while it was read")
         try:
-            columns = self._grouped(self._parsed(text, rows), rows)
+            return self._grouped(self._parsed(text, rows), rows)
         except _BadCellError as bad:
             raise InputError(
                 f"{self.where}:{self._line_of(raw, bad.row, piece.line)}: {bad.reason}", _tip(bad.reason)
             ) from None
-        self._held.clear()
-        self._held[piece.offset] = columns
-        return columns
 
     def _line_of(self, raw: bytes, row: int, line: int) -> int:
         """Return the number of the line in which a row of a piece begins."""
@@ -341,12 +344,36 @@ class Sheet:
         """Read rows; each cell of a row becomes an array."""
         quoted = self.quotes and b'"' in text
         found: list[Values] | None = None
-        if rows and self.width > self.blank_rows:
+        if not quoted:
+            found = self._in_one_go(text, rows)
+        if found is None and rows and self.width > self.blank_rows:
             if self.separator and not self.is_small:
                 found = self._by_polars(text, rows, quoted=quoted)
             elif not quoted and not self.spare and self._is_regular(text, rows):
                 found = self._numbers(text, rows)
         return self._cell_by_cell(text) if found is None else found
+
+    def _in_one_go(self, text: bytes, rows: int) -> list[Values] | None:
+        """Read numbers by the compiled library; None when that is not there, or a cell is wrong."""
+        table = numerals.in_one_go(text, self.cells, rows, self.separator, self.decimal, self.spare)
+        if table is None:
+            return None
+        left: dict[int, list[tuple[int, bytes]]] = {}
+        for row, cell, word in table.left:
+            left.setdefault(cell, []).append((row, word))
+        for i, cells in left.items():
+            try:
+                some = self._column("", self.cells[i], [word for _, word in cells], i, 0)
+            except _BadCellError:
+                return None  # another way finds which is the first
+            rows_ = [row for row, _ in cells]
+            values = table.columns[i]
+            np.ma.getdata(values)[rows_] = np.ma.getdata(some)
+            if _masked(some):
+                mask = np.ma.getmaskarray(values).copy()
+                mask[rows_] = np.ma.getmaskarray(some)
+                table.columns[i] = np.ma.MaskedArray(np.ma.getdata(values), mask)
+        return table.columns
 
     def _is_regular(self, text: bytes, rows: int) -> bool:
         """Tell whether every row has as many cells as there are columns; nothing is quoted."""
@@ -598,11 +625,28 @@ class Sheet:
     def pieces(self, rows: slice = slice(0, None)) -> Iterator[tuple[int, list[Values]]]:
         """Yield the number of a first row and the columns from there, of the pieces that have some of the rows."""
         wanted = [p for p in self.index if p.row + p.rows > rows.start and (rows.stop is None or p.row < rows.stop)]
-        if len(wanted) >= MANY and self._may_fork:
+        if len(wanted) > 1 and numerals.reads(self.cells):
+            yield from ((piece.row, columns) for piece, columns in zip(wanted, self._ahead(wanted), strict=True))
+        elif len(wanted) >= MANY and self._may_fork:
             made = in_turn(lambda i: pickle.dumps(self.columns_of(wanted[i]), 5), len(wanted))
             yield from ((piece.row, pickle.loads(m)) for piece, m in zip(wanted, made, strict=True))  # noqa: S301 - ours
         else:
             yield from ((piece.row, self.columns_of(piece)) for piece in wanted)
+
+    def _ahead(self, wanted: Sequence[Piece]) -> Iterator[list[Values]]:
+        """Read pieces in threads, some before they are asked for."""
+        threads = workers()
+        pending: deque[Future[list[Values]]] = deque()
+        with ThreadPoolExecutor(threads, "text") as pool:
+            try:
+                for i in range(len(wanted) + threads):
+                    if i < len(wanted):
+                        pending.append(pool.submit(self._read, wanted[i]))
+                    if i >= threads:
+                        yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
 
     @property
     def _may_fork(self) -> bool:

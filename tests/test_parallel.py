@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from nxconvert import conversion, table
-from nxconvert.conversion import Plan, convert
+from nxconvert import table
+from nxconvert.conversion import Plan, convert, files
 from nxconvert.engine import parallel
 from nxconvert.errors import InputError
 
@@ -29,8 +29,8 @@ def many(testdata: Path) -> Path:
 
 def test_shares_give_the_same_files(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = convert([str(many)], f"{tmp_path}/alone/", Plan(to_format="csv"))
-    monkeypatch.setattr(conversion, "LARGE", 0)
-    monkeypatch.setattr(conversion, "processors", lambda: 3 if parallel.processors() > 1 else 1)
+    monkeypatch.setattr(files, "LARGE", 0)
+    monkeypatch.setattr(files, "processors", lambda: 3 if parallel.processors() > 1 else 1)
     shared = convert([str(many)], f"{tmp_path}/shared/", Plan(to_format="csv"))
     assert [Path(p).name for p in shared.outputs] == [Path(p).name for p in alone.outputs]
     assert len(shared.outputs) == 24
@@ -159,9 +159,10 @@ def test_a_large_table_is_the_same_from_several_processes(monkeypatch: pytest.Mo
 
 READ = """
 import sys
-from nxconvert import foreign, textfile
+from nxconvert import compiled, foreign, textfile
 from nxconvert.conversion import convert
 from nxconvert.engine import parallel
+compiled.library = lambda: None  # which threads would use
 textfile.PIECE = textfile.SMALL = 1 << 12
 textfile.MANY = 4
 parallel.processors = lambda: int(sys.argv[3])
