@@ -175,7 +175,11 @@ def schema_tables() -> str:
     """Describe the keys of a mapping file and of a rule."""
     return "\n".join(
         f"### {title}\n\n{_table(('key', 'what it says', 'value', 'default'), _keys(kind))}"
-        for title, kind in (("Keys of the file", model.MappingFile), ("Keys of a rule", model.RuleFile))
+        for title, kind in (
+            ("Keys of the file", model.MappingFile),
+            ("Keys of a rule", model.RuleFile),
+            ("Keys of a stack", model.StackFile),
+        )
     )
 
 
@@ -210,6 +214,8 @@ def _type(annotation: str) -> str:
         "str | dict[str, str]": "text, or texts by name",
         "dict[str, int | float]": "numbers by name",
         "bool | int | float | str | None": "text, number, `true` or `false`",
+        "bool | int | float | str | dict[str, Any] | None": "text, number or range, or these by name",
+        "StackFile | None": "keys of a stack",
         "int | None": "integer",
         "float": "number",
     }
@@ -262,7 +268,8 @@ def schema() -> str:
     from pydantic import TypeAdapter
 
     made = TypeAdapter(model.MappingFile).json_schema()
-    for kind, place in ((model.MappingFile, made), (model.RuleFile, made["$defs"]["RuleFile"])):
+    parts = [(kind, made["$defs"][kind.__name__]) for kind in (model.RuleFile, model.StackFile)]
+    for kind, place in [(model.MappingFile, made), *parts]:
         place["description"] = inspect.getdoc(kind).splitlines()[0]
         for name, text in attributes(kind).items():
             place["properties"][name]["description"] = text.replace("``", "")
