@@ -66,4 +66,4 @@ def test_a_scan_without_the_column_is_named(testdata: Path, tmp_path: Path) -> N
     plan = Plan(to_format="csv", columns=("nothing",), only_columns=True)
     report = convert([str(testdata / "scan.h5")], f"{tmp_path}/", plan)
     assert not report.outputs
-    assert any("has no column 'nothing'" in str(notice) for notice in report.notices)
+    assert report.failed[0][1].tip.startswith("no scan has a column 'nothing'")

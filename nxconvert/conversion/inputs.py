@@ -1,0 +1,123 @@
+"""Opening inputs: as trees, or as records through a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nxconvert import mapping, registry
+from nxconvert.array import Array, Member
+from nxconvert.conversion.plan import AUTO, Plan
+from nxconvert.errors import InputError, UsageError
+from nxconvert.foreign import with_stated_roles
+from nxconvert.format import Records, Report, Tree
+from nxconvert.held import Held
+from nxconvert.location import Location
+from nxconvert.mapping.check import chosen
+from nxconvert.mapping.export import Exported
+from nxconvert.part import part_of
+from nxconvert.record import Field, Record, Role, by_name
+from nxconvert.tree import Dataset
+
+
+def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
+    """Open an input as its format says it is: a tree or records.
+
+    Raises
+    ------
+    InputError
+        When it is of no known format, or has no record of the name that the location has.
+    UsageError
+        When the location has slices and the input no datasets.
+    """
+    if isinstance(place, Held):
+        return place.open()
+    format = registry.detect(place, registry.head(place), plan.from_format)
+    assert format.open is not None
+    source = format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))
+    if place.box is not None and isinstance(source, Records):
+        source.close()
+        raise UsageError(f"{place} is no dataset", "only a dataset has slices")
+    name = place.inner.strip("/")
+    if name and isinstance(source, Records) and name not in ["_".join(k.values()) for k in source.keys()]:  # noqa: SIM118
+        source.close()
+        raise InputError(f"{place.file} has nothing at {place.inner}", "'nxconvert ls FILE' shows what it has")
+    return source
+
+
+def open_records(place: Location, plan: Plan, report: Report) -> Records:
+    """Open an input as records, a tree through a mapping."""
+    source = open_source(place, plan, report)
+    return source if isinstance(source, Records) else as_records(source, place, plan, report)
+
+
+def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Records:
+    """Look at a tree through a mapping; at one dataset of it without.
+
+    Raises
+    ------
+    InputError
+        When it has nothing at the location, or no mapping fits.
+    """
+    try:
+        only = plan.columns if plan.only_columns and not plan.include else ()  # globs are looked for among all
+        if not place.inner:
+            return Exported(source, layout_for(source, plan.mapping, report, place), report, only=only)
+        node = part_of(source.root, place, report)
+        if isinstance(node, Dataset):
+            return OneDataset(source, node, place)
+        return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner, only)
+    except BaseException:
+        source.close()
+        raise
+
+
+def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapping.Mapping:
+    """Return the mapping to export a tree with: the one named, or the most literal one that matches.
+
+    Raises
+    ------
+    InputError
+        When ``auto`` finds none.
+    """
+    if name != AUTO:
+        return mapping.load(name)
+    layout = chosen(source, report)
+    if layout is not None:
+        return layout
+    raise InputError(
+        f"{place.file}: no mapping fits its layout: it has neither scans nor an NXdata",
+        f"name a dataset, e.g. {place.file}::/path, or write a mapping and name it with --mapping",
+    )
+
+
+class OneDataset(Records):
+    """A single dataset of a tree, as a record."""
+
+    def __init__(self, source: Tree, dataset: Dataset, place: Location) -> None:
+        self.source, self.dataset, self.place = source, dataset, place
+
+    def close(self) -> None:
+        self.source.close()
+
+    def __iter__(self) -> Iterator[Record]:
+        values = self.dataset
+        name = self.place.inner.rstrip("/").rpartition("/")[2]  # as it was asked for, not as a link resolves
+        if values.ndim == 1 and values.dtype.names:
+            yield Record({}, by_name(_compound(values, self.dataset.source)), source=self.dataset.source)
+            return
+        kept = {k: v for k, v in self.dataset.attrs.items() if k not in ("target", "signal", "axes")}
+        role = Role.SIGNAL if values.ndim else None
+        f = Field(name, values, bool(values.ndim), role=role, attrs=kept, source=self.dataset.source)
+        yield Record({}, {name: f}, source=self.dataset.source)
+
+
+def _compound(table: Array, source: str) -> list[Field]:
+    """Return the columns of a dataset of compounds."""
+    assert table.dtype.names is not None
+    return [Field(name, Member(table, name), per_row=True, source=f"{source}[{name}]") for name in table.dtype.names]
+
+
+def with_roles(record: Record, plan: Plan) -> Record:
+    """Give the columns the roles that are stated, whatever format they are from."""
+    roles = plan.options.get("roles")
+    return record.with_fields(with_stated_roles(list(record.fields.values()), roles)) if roles else record
