@@ -296,6 +296,16 @@ class Mapping:
         return tuple(r for r in self.rules if r.stacked)
 
     @cached_property
+    def definition(self) -> str:
+        """The application definition that it writes, or an empty string."""
+        for rule in self.rules:
+            if rule.imports and rule.steps and rule.steps[-1].name == "definition":
+                said = rule.file.constant if rule.file.constant is not None else rule.file.absent
+                if isinstance(said, str):
+                    return said
+        return ""
+
+    @cached_property
     def prefix(self) -> tuple[Step, ...]:
         """The steps that bind the whole key: a record is looked for at each place where they match.
 
