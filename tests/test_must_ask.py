@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from nxconvert.conversion import Plan, convert
+from nxconvert.errors import UsageError
 from nxconvert.format import Report
+from nxconvert.mapping import shipped_names
 
 XDI = "# Element.symbol: Fe\n# Element.edge: K\n# Mono.d_spacing: 3.1356\n"
 
@@ -223,6 +225,35 @@ def test_an_answer_that_makes_no_xdi_is_refused_with_what_is_missing(tmp_path: P
     assert done.returncode == 1
     assert "no column is named energy or angle" in done.stderr
     assert not out.exists()
+
+
+DEFINED = """nxconvert: 1
+name: defined
+record: [scan]
+under: "/{scan=entry:NXentry}"
+rules:
+  - {tree: "definition", constant: NXmine}
+  - {tree: "data:NXdata/{x@axes}", field: "{x}", each: row}
+  - {tree: "data:NXdata/{y@signal}", field: "{y}", each: row}
+  - {tree: "data:NXdata/{column}", field: "{column}", each: row}
+"""
+
+
+@pytest.mark.parametrize("name", ["defined.yaml", "nxxas", "nxcansas", "nxazint1d"])
+def test_what_an_application_definition_is_made_of_must_be_stated(tmp_path: Path, name: str) -> None:
+    """Whatever names the columns have: a plot of I0 in an NXxas would be a wrong one."""
+    if not name.endswith(".yaml") and name not in shipped_names():
+        pytest.skip(f"{name} is not shipped")
+    (tmp_path / "defined.yaml").write_text(DEFINED)
+    (tmp_path / "table.txt").write_text("energy[eV] i0 mu\n" + rows("{7100 + i} {1000 - i} {i / 10}"))
+    mapping = str(tmp_path / name) if name.endswith(".yaml") else name
+    with pytest.raises(UsageError, match=r"nothing states what its columns|takes none of its columns") as caught:
+        convert([str(tmp_path / "table.txt")], str(tmp_path / "a.h5"), Plan(mapping=mapping))
+    assert "--roles" in caught.value.tip
+    assert not (tmp_path / "a.h5").exists()
+    if name == "defined.yaml":
+        plan = Plan(mapping=mapping, options=ENERGY)
+        assert not convert([str(tmp_path / "table.txt")], str(tmp_path / "a.h5"), plan).failed
 
 
 # A guess stays one, wherever it goes

@@ -144,7 +144,7 @@ def _input_into_tree(
 
 
 def _refuse_untold(record: Record, importer: Importer) -> None:
-    """Ask what the columns of a foreign table are: when the mapping takes none of them, or has a definition for them."""
+    """Ask what the columns of a foreign table are: when the mapping takes none, or has a definition for them."""
     columns = [f for f in record.columns if f.guessed and not f.item_shape]
     shown = ", ".join(f.name for f in columns[:6]) + (", ..." if len(columns) > 6 else "")
     layout = importer.layout
