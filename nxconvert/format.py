@@ -210,6 +210,9 @@ class TreeSink(Sink):
         Datasets whose values are in memory (``NewDataset`` of ``Values``) are written at once; the others are made
         empty, to be filled by ``write`` until the next ``begin``.
 
+        A ``Virtual`` dataset is a view of what is in the output already: a format that has no such thing makes it empty
+        too, and leaves it among what ``unfilled`` yields. A link whose kind is ``hard`` is a second name.
+
         Raises
         ------
         OutputError

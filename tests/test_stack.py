@@ -475,6 +475,20 @@ def test_files_that_are_no_stack_are_refused(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "tomo.h5").exists()
 
 
+def test_a_format_without_views_is_refused(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("nxconvert_zarr")
+    for name in ("dark", "bone"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", counts(0))
+    done = run("convert", "bone.tif", "dark.tif", "tomo.zarr", "--mapping", "nxtomo")
+    assert done.returncode == 2
+    assert "would be a view of the frames of several records" in done.stderr
+    assert not (tmp_path / "tomo.zarr").exists()
+    assert run("convert", "bone.tif", "dark.tif", "tomo.h5", "--mapping", "nxtomo").returncode == 0
+    assert run("convert", "tomo.h5", "tomo.zarr").returncode == 0
+    assert run("convert", "tomo.zarr", "again.h5").returncode == 0
+    assert np.array_equal(stack(tmp_path / "again.h5")["data"], [counts(0), counts(0)])
+
+
 COLUMNS = """\
 nxconvert: 1
 name: runs

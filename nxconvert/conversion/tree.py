@@ -11,7 +11,7 @@ from nxconvert.conversion.output import moved_to, rename
 from nxconvert.conversion.plan import AUTO, Plan
 from nxconvert.conversion.selection import Selection
 from nxconvert.engine.publish import Publisher
-from nxconvert.engine.transfer import Moved, record_to_tree, tree_to_tree
+from nxconvert.engine.transfer import Moved, record_to_tree, tree_to_tree, views_to_tree
 from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Format, Records, Report, Tree, TreeSink
 from nxconvert.location import Location, safe_name
@@ -78,7 +78,7 @@ def _tree_of(
             taken |= _input_into_tree(place, sink, plan, report, moved, importers, selection, alone=len(places) == 1)
         for importer in importers.values():
             for root in importer.stacked():
-                sink.begin(root)
+                views_to_tree(root, sink)
         if plan.scans:
             selection.tell(report)
         stamp(sink, [str(p) for p in places], taken)

@@ -13,12 +13,12 @@ import numpy as np
 
 from nxconvert.array import Array, Values
 from nxconvert.engine.codecs import workers
-from nxconvert.errors import InputError
+from nxconvert.errors import InputError, UsageError
 from nxconvert.format import RecordSink, TreeSink
 from nxconvert.mapping.imports import Imported
 from nxconvert.mapping.model import MISSING_ROWS
 from nxconvert.record import Block, Field, Record, rows_within
-from nxconvert.tree import Group
+from nxconvert.tree import Group, Virtual
 
 Moved = Callable[[str, int], None]
 """Told what is being written and how many bytes went."""
@@ -66,6 +66,23 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
     for f in record.header:
         if f.name in imported.paths and not isinstance(f.values, Values):
             array_to_tree(f.values, imported.paths[f.name], sink, budget)
+
+
+def views_to_tree(root: Group, sink: TreeSink) -> None:
+    """Write a tree that views what was written before it: the stack of several records.
+
+    Raises
+    ------
+    UsageError
+        When the format has no views of datasets.
+    """
+    sink.begin(root)
+    view = next((path for path, dataset in sink.unfilled(root) if isinstance(dataset, Virtual)), "")
+    if view:
+        raise UsageError(
+            f"{view} would be a view of the frames of several records, which this format does not have",
+            "write HDF5 with the mapping, and convert that without one",
+        )
 
 
 def block_size(fields: Sequence[Field], budget: int) -> int:
