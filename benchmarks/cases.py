@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PEERS = Path(__file__).parent / "peers"
+OURS = Path(__file__).parent / "ours"
 
 
 PACKED = (
@@ -107,6 +108,8 @@ def cases(setting: Setting) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield "fe-foil", lambda: _nxtoascii(setting, "fe-foil", foil, 1.7)
         chosen = ("--only_columns", "--columns", "energy_enc", "mu_trans", "mu_ref")
         yield "fe-foil-columns", lambda: _nxtoascii(setting, "fe-foil-columns", foil, 1.5, *chosen)
+        for name in ("every_dataset", "bliss"):
+            yield f"mapping-{name}", lambda n=name: _mapping(setting, foil, n)
     for peer, goal in (("numpy", 6), ("pandas", 12)):
         yield f"csv-from-hdf5-{peer}", lambda peer=peer, goal=goal: _to_csv(setting, peer, goal)
     for peer, goal in (("numpy", 2.5), ("pandas", 1.4)):
@@ -134,6 +137,16 @@ def _nxtoascii(setting: Setting, name: str, source: str, goal: float, *options: 
     if options:  # the peer's --columns takes all that follows, so that the file comes first
         common = [source, "--format", "CSV", "--outdir", "text", *options]
     return Case(name, [ours("nxtoascii"), *common], [setting.tool("nxtoascii"), *common], [setting.work / "text"], goal)
+
+
+def _mapping(setting: Setting, source: str, name: str) -> Case:
+    """Bind all fields of 11,350 datasets by a mapping, against reading their shapes."""
+    listed = setting.work / "datasets.txt"
+    with listed.open("wb") as file:
+        subprocess.run([*setting.script("shapes"), "--list", source], stdout=file, check=True)
+    own = OURS / f"{name}.yaml"
+    command = [sys.executable, str(OURS / "apply_mapping.py"), source, str(own) if own.exists() else name]
+    return Case(f"mapping-{name}", command, [*setting.script("shapes"), source, str(listed)], [], 1, "cpu")
 
 
 def _to_csv(setting: Setting, peer: str, goal: float) -> Case:

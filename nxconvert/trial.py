@@ -16,7 +16,7 @@ from nxconvert.conversion import Plan, convert, open_records, open_source
 from nxconvert.errors import InputError
 from nxconvert.format import Report, Tree
 from nxconvert.location import Location
-from nxconvert.mapping.export import Find, constants, finds
+from nxconvert.mapping.find import Find, constants, finds
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.model import Rule
 from nxconvert.mapping.stated import arithmetic

@@ -19,9 +19,9 @@ from nxconvert.array import decode, is_text
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Format, Report, Tree
 from nxconvert.location import Location
-from nxconvert.mapping.export import steps_there
 from nxconvert.mapping.plot import plot_of
 from nxconvert.mapping.steps import parse
+from nxconvert.mapping.walk import steps_there
 from nxconvert.policy import Policy
 from nxconvert.tree import Dataset, Group
 

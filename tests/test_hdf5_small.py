@@ -1,4 +1,4 @@
-"""Datasets of one number are read at once, by the compiled library, and are what h5py says they are."""
+"""Datasets of one number or text are read at once, by the compiled library, and are what h5py says they are."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def written(path: Path) -> list[str]:
         file["nan"] = np.float64("nan")
         file["negative zero"] = np.float32(-0.0)
         file["text"] = "µm"
+        file["no text"] = ""
+        file["text of ASCII"] = np.array("mm", h5py.string_dtype("ascii"))
+        file["text of 255 bytes"] = "x" * 255
+        file["text of 256 bytes"] = "x" * 256
+        file["text of one length"] = np.bytes_("mm")
+        file["texts"] = ["a", "b"]
+        file["bytes that are no text"] = np.array(b"\xb5m", TEXT)
         file["one"] = [1.5]
         file["none"] = h5py.Empty("f8")
         file["compact"] = 7

@@ -1,4 +1,4 @@
-/* A dataset of one number, opened, read with its attributes and closed in one call: a file of a scan has hundreds of
+/* A dataset of one number or short text, opened, read with its attributes and closed in one call: a file of a scan has hundreds of
    them, and each of the some twenty calls through h5py costs as much as HDF5's own work.
 
    The functions of HDF5 are those of the very library that h5py uses, found by name while the program runs, since two
@@ -32,17 +32,29 @@ typedef struct {
     int (*read_attribute)(hid_t, hid_t, void *);
     int (*close_attribute)(hid_t);
     int (*reclaim)(hid_t, hid_t, hid_t, void *);
+    int (*characters)(hid_t);
     hid_t types[KINDS]; /* the numbers that are known, as they are stored */
 } Functions;
 
 typedef struct {
     hid_t id;       /* the object, open, when it is not such a dataset; or less than 0 */
-    int32_t kind;   /* which of the types */
+    int32_t kind;   /* which of the types; from KINDS on a text, by its character set */
     int32_t count;  /* of the attributes */
     uint8_t value[8];
+    char text[TEXT];
     char names[ATTRIBUTES][NAME];
     char texts[ATTRIBUTES][TEXT];
 } Small;
+
+/* Copy a text of any length that was read, if there is room, and free it. */
+static int copied(const Functions *h, hid_t type, hid_t space, char *text, char *out)
+{
+    size_t size = text ? strlen(text) : 0;
+    int good = size < TEXT;
+    if (good) memcpy(out, text ? text : "", size + 1);
+    h->reclaim(type, space, DEFAULT, &text);
+    return good;
+}
 
 static int attribute(const Functions *h, hid_t id, int index, Small *out)
 {
@@ -53,12 +65,7 @@ static int attribute(const Functions *h, hid_t id, int index, Small *out)
     int64_t n = h->attribute_name(a, NAME, out->names[index]);
     if (type >= 0 && space >= 0 && n >= 0 && n < NAME && h->extent(space) == SCALAR && h->is_variable(type) > 0) {
         char *text = NULL;
-        if (h->read_attribute(a, type, &text) >= 0) {
-            size_t size = text ? strlen(text) : 0;
-            good = size < TEXT;
-            if (good) memcpy(out->texts[index], text ? text : "", size + 1);
-            h->reclaim(type, space, DEFAULT, &text);
-        }
+        if (h->read_attribute(a, type, &text) >= 0) good = copied(h, type, space, text, out->texts[index]);
     }
     if (type >= 0) h->close_type(type);
     if (space >= 0) h->close_space(space);
@@ -66,22 +73,31 @@ static int attribute(const Functions *h, hid_t id, int index, Small *out)
     return good;
 }
 
+static int value(const Functions *h, hid_t id, hid_t type, hid_t space, Small *out)
+{
+    if (h->is_variable(type) > 0) {
+        char *text = NULL;
+        int set = h->characters(type);
+        out->kind = KINDS + set;
+        return (set == 0 || set == 1) && h->read(id, type, ALL, ALL, DEFAULT, &text) >= 0
+            && copied(h, type, space, text, out->text);
+    }
+    int kind = 0;
+    while (kind < KINDS && h->same_type(type, h->types[kind]) <= 0) kind++;
+    out->kind = kind;
+    return kind < KINDS && h->read(id, type, ALL, ALL, DEFAULT, out->value) >= 0;
+}
+
 static int small(const Functions *h, hid_t id, Small *out)
 {
     if (h->kind_of(id) != DATASET || h->offset(id) == UINT64_MAX) return 0; /* not here, or not in one piece */
     hid_t space = h->dataset_space(id);
     if (space < 0) return 0;
-    int extent = h->extent(space);
+    hid_t type = h->extent(space) == SCALAR ? h->dataset_type(id) : -1;
+    int good = type >= 0 && value(h, id, type, space, out);
     h->close_space(space);
-    if (extent != SCALAR) return 0;
-    hid_t type = h->dataset_type(id);
-    if (type < 0) return 0;
-    int kind = KINDS;
-    while (kind-- > 0 && h->same_type(type, h->types[kind]) <= 0) { }
-    int good = kind >= 0 && h->read(id, type, ALL, ALL, DEFAULT, out->value) >= 0;
-    h->close_type(type);
+    if (type >= 0) h->close_type(type);
     if (!good) return 0;
-    out->kind = kind;
     out->count = h->count(id);
     if (out->count < 0 || out->count > ATTRIBUTES) return 0;
     for (int i = 0; i < out->count; i++)

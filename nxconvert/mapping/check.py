@@ -11,10 +11,12 @@ import numpy as np
 from nxconvert.array import Values
 from nxconvert.errors import MappingError
 from nxconvert.format import Report, Tree
-from nxconvert.mapping.export import Constant, Find, constants, finds, matches, steps_there
+from nxconvert.mapping.export import Constant
+from nxconvert.mapping.find import Find, constants, finds
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load, shipped_names
 from nxconvert.mapping.model import ROLES, Mapping, Rule
+from nxconvert.mapping.walk import matches, steps_there
 from nxconvert.record import Field
 from nxconvert.tree import Dataset, Group
 

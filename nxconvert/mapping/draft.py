@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from nxconvert.array import is_text
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Report, Tree
-from nxconvert.mapping.export import finds
+from nxconvert.mapping.find import finds
 from nxconvert.mapping.load import compile_text
 from nxconvert.mapping.plot import plot_of
 from nxconvert.tree import Dataset, Group

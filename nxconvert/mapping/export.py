@@ -15,12 +15,13 @@ from nxconvert.format import Records, Report, Tree
 from nxconvert.mapping import stated
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
-from nxconvert.mapping.plot import GUESSED, WRITTEN, WRITTEN_ON_FIELDS, Plot, plot_of
+from nxconvert.mapping.plot import GUESSED, WRITTEN_ON_FIELDS, Plot
 from nxconvert.mapping.split import has_place, stack_of, taken
 from nxconvert.mapping.stack import is_main, role_of
-from nxconvert.mapping.steps import Kind, Step, from_tree_name, to_tree_name
+from nxconvert.mapping.steps import Step, from_tree_name
+from nxconvert.mapping.walk import Walker
 from nxconvert.record import Field, Record, Role, by_name
-from nxconvert.tree import Dataset, Group, Node
+from nxconvert.tree import Dataset, Node
 
 
 @dataclass(slots=True)
@@ -63,19 +64,19 @@ class Exported(Records):
         self.tree.close()
 
     def __iter__(self) -> Iterator[Record]:
-        walker = _Walker(self.tree.root, self.report)
+        walker = Walker(self.tree.root, self.report)
         return self._records(walker, self.keys_with_paths(walker))
 
     def some(self, numbers: Collection[int]) -> Iterator[Record]:
-        walker = _Walker(self.tree.root, self.report)
+        walker = Walker(self.tree.root, self.report)
         return self._records(
             walker, [key for number, key in enumerate(self.keys_with_paths(walker)) if number in numbers]
         )
 
-    def _records(self, walker: _Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
+    def _records(self, walker: Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
         for bound, path in keys:
             try:
-                record = _Assembly(self.layout, walker, bound, path, self.only).record()
+                record = Assembly(self.layout, walker, bound, path, self.only).record()
             except NxconvertError as error:  # one record that cannot be made does not cost the others
                 self.report.failed.append((self.tree.root.source.rstrip("/") + path, error))
                 continue
@@ -85,10 +86,10 @@ class Exported(Records):
                 yield record
 
     def keys(self) -> list[Mapping[str, str]]:
-        keys = self.keys_with_paths(_Walker(self.tree.root, self.report))
+        keys = self.keys_with_paths(Walker(self.tree.root, self.report))
         return [{k: v for k, v in bound.items() if v} for bound, _ in keys]
 
-    def keys_with_paths(self, walker: _Walker) -> list[tuple[dict[str, str], str]]:
+    def keys_with_paths(self, walker: Walker) -> list[tuple[dict[str, str], str]]:
         """Return the keys of all records, each with the path that they stand at; scan numbers in their order."""
         found: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
         for captured, path in walker.places(self.layout):
@@ -102,7 +103,7 @@ class Exported(Records):
             return list(found.values())
         return [one for bound, path in found.values() for one in self._stacked(walker, bound, path)]
 
-    def _stacked(self, walker: _Walker, bound: dict[str, str], path: str) -> Iterator[tuple[dict[str, str], str]]:
+    def _stacked(self, walker: Walker, bound: dict[str, str], path: str) -> Iterator[tuple[dict[str, str], str]]:
         """Yield the keys of the records that one stack is made of: those that have a place, else what the rows say."""
         stack = self.layout.stack
         assert stack is not None
@@ -118,73 +119,6 @@ class Exported(Records):
         for name, place in places.items():
             if not self.base or _within(place, self.base):
                 yield {**shared, stack.over: name}, place
-
-
-def matches(layout: Layout, tree: Tree, report: Report) -> bool:
-    """Tell whether every ``when`` path of a mapping is in a tree."""
-    walker = _Walker(tree.root, report)
-    return all(next(walker.find(steps, {}), None) is not None for steps in layout.when)
-
-
-def steps_there(steps: tuple[Step, ...], tree: Tree, report: Report) -> tuple[int, str]:
-    """Tell how many steps of a path a tree has, and the path of the first object that has that many."""
-    walker = _Walker(tree.root, report)
-    for count in range(len(steps), 0, -1):
-        found = next(walker.find(steps[:count], {}), None) if count == len(steps) else None
-        if found is not None:
-            return count, found[2]
-        below = next(walker.groups(steps[:count]), None) if count < len(steps) else None
-        if below is not None:
-            return count, below
-    return 0, ""
-
-
-@dataclass(frozen=True)
-class Find:
-    """One object of a tree, and the rule that takes it.
-
-    Attributes
-    ----------
-    rule, field
-        The rule, and the name of the field.
-    path
-        Where the object is; an attribute is ``PATH@NAME``.
-    node
-        The object; None for an attribute.
-    """
-
-    rule: Rule
-    field: str
-    path: str
-    node: Node | None
-
-
-def finds(tree: Tree, layout: Layout, report: Report) -> Iterator[tuple[Mapping[str, str], list[Find]]]:
-    """Yield, for each record, its key and what its rules take; no values are read.
-
-    Raises
-    ------
-    InputError
-        When a rule that is required finds nothing.
-    """
-    exported = Exported(tree, layout, report)
-    walker = _Walker(tree.root, report)
-    for bound, path in exported.keys_with_paths(walker):
-        hits = _Assembly(layout, walker, bound, path, ()).hits()
-        found = [Find(h.rule, h.rule.name.fill(h.bound), h.path, h.node) for h in hits if h.rule.name is not None]
-        found += _finds_of_stack(layout, walker, bound)
-        walker.forget()
-        yield {k: v for k, v in bound.items() if v}, found
-
-
-def _finds_of_stack(layout: Layout, walker: _Walker, bound: Mapping[str, str]) -> Iterator[Find]:
-    """Yield what the rules of a stack take, which is the same for all records of it."""
-    over = layout.stack.over if layout.stack is not None else ""
-    shared = {k: v for k, v in bound.items() if k != over}
-    for rule in layout.stacked:
-        for node, _, path, *_ in walker.find(rule.steps, dict(shared)) if rule.file.direction != "import" else ():
-            if isinstance(node, Dataset):
-                yield Find(rule, rule.file.field or rule.file.key, path, node)
 
 
 @dataclass(frozen=True)
@@ -205,13 +139,6 @@ class Constant:
     right: bool
 
 
-def constants(tree: Tree, layout: Layout, report: Report) -> Iterator[Constant]:
-    """Yield what of a tree a mapping says is always the same."""
-    walker = _Walker(tree.root, report)
-    for bound, path in Exported(tree, layout, report).keys_with_paths(walker):
-        yield from _Assembly(layout, walker, bound, path, ()).constants()
-
-
 def _within(path: str, base: str) -> bool:
     path, base = path.rstrip("/") + "/", "/" + base.strip("/") + "/"
     return path.startswith(base) or base.startswith(path)
@@ -221,172 +148,10 @@ def _numbers(name: str) -> tuple[int, ...] | None:
     return tuple(int(p) for p in name.split(".")) if re.fullmatch(r"\d+(\.\d+)*", name) else None
 
 
-class _Walker:
-    """Finds what paths match, keeping the groups of one record at hand."""
-
-    def __init__(self, root: Group, report: Report) -> None:
-        self.root, self.report = root, report
-        self._nodes: dict[tuple[str, str], Node | None] = {}
-        self._classes: dict[str, str] = {}
-        self._plots: dict[str, Plot] = {}
-
-    def forget(self) -> None:
-        """Let go of all nodes."""
-        self._nodes.clear()
-        self._classes.clear()
-        self._plots.clear()
-
-    def plot(self, group: Group, path: str) -> Plot:
-        """Return what a group says about its plot."""
-        if path not in self._plots:
-            self._plots[path] = plot_of(group)
-        return self._plots[path]
-
-    def child(self, group: Group, path: str, name: str) -> Node | None:
-        """Return a child as ``_open`` does, but open it once for a record."""
-        if (path, name) not in self._nodes:
-            self._nodes[path, name] = self._open(group, name)
-        return self._nodes[path, name]
-
-    def _open(self, group: Group, name: str) -> Node | None:
-        """Return a child, or None when it is not there or leads nowhere, which is reported."""
-        try:
-            return group.child(name)
-        except NxconvertError as error:
-            self.report.notice(f"{error.message}" + (f" ({error.tip})" if error.tip else ""))
-            return None
-
-    def find(
-        self, steps: tuple[Step, ...], bound: dict[str, str]
-    ) -> Iterator[tuple[Node | None, dict[str, str], str, Any, Plot | None, str]]:
-        """Yield every match: node, bindings, path, attribute, plot and the last name."""
-        for group, path, here in self._groups(self.root, "", steps[:-1], bound):
-            yield from self._last(group, path, steps[-1], here)
-
-    def dataset(self, rule: Rule, bound: Mapping[str, str]) -> Dataset | None:
-        """Return the first dataset that a rule finds."""
-        found = (node for node, *_ in self.find(rule.steps, dict(bound)) if isinstance(node, Dataset))
-        return next(found, None)
-
-    def places(self, layout: Layout) -> Iterator[tuple[dict[str, str], str]]:
-        """Yield the bindings and path of each place of a record: a group, unless a rule takes what is there itself."""
-        if any(rule.steps == layout.prefix for rule in layout.rules):
-            yield from ((bound, path) for _, bound, path, *_ in self.find(layout.prefix, {}))
-        else:
-            yield from ((bound, path) for _, path, bound in self._groups(self.root, "", layout.prefix, {}))
-
-    def groups(self, steps: tuple[Step, ...]) -> Iterator[str]:
-        """Yield the paths of the groups that steps lead to."""
-        return (path for _, path, _ in self._groups(self.root, "", steps, {}))
-
-    def _groups(
-        self, group: Group, path: str, steps: tuple[Step, ...], bound: dict[str, str]
-    ) -> Iterator[tuple[Group, str, dict[str, str]]]:
-        """Yield the groups that steps lead to, with their paths and the bindings."""
-        if not steps:
-            yield group, path, bound
-            return
-        step, rest = steps[0], steps[1:]
-        known = bound.get(step.name) if step.captures else None
-        if step.optional and not known:
-            yield from self._groups(group, path, rest, {**bound, step.name: ""})
-            if known == "":
-                return
-        if step.kind == Kind.DEEP:
-            for deep, below in self._deep(group, path):
-                yield from self._groups(deep, below, rest, bound)
-            return
-        plot = self.plot(group, path) if step.kind == Kind.ROLE and step.role != "default" else None
-        for name in self._names(group, step, known, plot):
-            node, below = self.child(group, path, name), f"{path}/{name}"
-            if isinstance(node, Group) and self._takes(step, node, below):
-                here = {**bound, step.name: from_tree_name(name)} if step.captures and not known else bound
-                yield from self._groups(node, below, rest, here)
-
-    def _last(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
-        """Yield the matches of the last step in a group: datasets, unless a class or an attribute is asked for."""
-        if step.attribute:
-            yield from self._attributes(group, path, step, bound)
-            return
-        known = bound.get(step.name) if step.captures else None
-        if step.optional and known == "":
-            return
-        if step.kind == Kind.DEEP:
-            for deep, below in self._deep(group, path):
-                for name in deep:
-                    node = None if deep.link(name) is not None else self._open(deep, name)
-                    if isinstance(node, Dataset):
-                        yield node, bound, f"{below}/{name}", None, None, name
-            return
-        plot = self.plot(group, path) if step.kind == Kind.ROLE and step.role != "default" else None
-        captured = step.name if step.captures and not known else ""
-        kind: type[Node] = Group if step.classes else Dataset
-        for name in self._names(group, step, known, plot):
-            node, below = self._open(group, name), f"{path}/{name}"
-            if isinstance(node, kind) and self._takes(step, node, below):
-                yield node, {**bound, captured: from_tree_name(name)} if captured else bound, below, None, plot, name
-
-    def _deep(self, group: Group, path: str) -> Iterator[tuple[Group, str]]:
-        """Yield a group and all groups below it, links not followed."""
-        yield group, path
-        for name in group:
-            node = None if group.link(name) is not None else self._open(group, name)
-            if isinstance(node, Group):
-                yield from self._deep(node, f"{path}/{name}")
-
-    def _names(self, group: Group, step: Step, known: str | None, plot: Plot | None) -> list[str]:
-        if step.kind == Kind.LITERAL:
-            return [step.name]
-        if known:
-            return [to_tree_name(known)]
-        if step.role == "default":
-            default = group.attrs.get("default")
-            return [default] if isinstance(default, str) and default in group else []
-        if plot is not None:
-            return plot.names(step.role)
-        return list(group)
-
-    def _takes(self, step: Step, node: Node, path: str) -> bool:
-        """Tell whether a node is of the class that a step asks for, and passes its tests."""
-        if step.classes:
-            if not isinstance(node, Group):
-                return False
-            if path not in self._classes:
-                self._classes[path] = node.nx_class
-            if self._classes[path] not in step.classes:
-                return False
-        return not step.tests or all(_equals(node, attr, value) for attr, value in step.tests)
-
-    def _attributes(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
-        plot = self.plot(group, path)
-        axes = {f"{name}_indices" for name in (plot.spans or {})}
-        for name, value in group.attrs.items():
-            if step.captures:
-                if name in WRITTEN or name in axes:
-                    continue
-                yield None, {**bound, step.name: name}, f"{path}@{name}", value, None, name
-            elif name == step.name:
-                yield None, bound, f"{path}@{name}", value, None, name
-
-
-def _equals(node: Node, attr: str, value: str) -> bool:
-    if attr:
-        found = node.attrs.get(attr)
-    elif isinstance(node, Dataset) and node.size == 1:
-        found = node.read()
-        found = decode(found) if is_text(node.dtype) else found
-        found = found.flat[0]
-    else:
-        return False
-    return found is not None and str(found) == value
-
-
-class _Assembly:
+class Assembly:
     """Makes one record of what the rules match."""
 
-    def __init__(
-        self, layout: Layout, walker: _Walker, bound: dict[str, str], path: str, only: Collection[str]
-    ) -> None:
+    def __init__(self, layout: Layout, walker: Walker, bound: dict[str, str], path: str, only: Collection[str]) -> None:
         self.layout, self.walker, self.bound, self.only = layout, walker, bound, only
         self.file = walker.root.source.rstrip("/")
         self.source = self.file + path
@@ -450,18 +215,17 @@ class _Assembly:
         for rule in self.layout.rules:
             if not rule.exports or not (main or self._binds(rule)):
                 continue
-            found = False
+            found, row, guarded = False, rule.each == "row", bool(rule.file.guards)
             for node, bound, path, attribute, plot, name in self._found(rule):
-                if rule.each == "row" and not (isinstance(node, Dataset) and node.shape):
+                if row and not (isinstance(node, Dataset) and node.shape):
                     continue
-                if rule.file.guards and not _passes(rule, node, attribute):
+                if guarded and not _passes(rule, node, attribute):
                     continue
                 found = True
-                hit = _Hit(rule, bound, path, node, attribute, plot, name)
                 rival = best.get(path)
                 if rival is None or rule.rank > rival.rule.rank:
                     best.pop(path, None) if rival is not None and rule.role else None
-                    best[path] = hit
+                    best[path] = _Hit(rule, bound, path, node, attribute, plot, name)
             if rule.file.required and not found:
                 raise InputError(
                     f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
@@ -500,8 +264,8 @@ class _Assembly:
 
     def _note_signal(self, hits: list[_Hit]) -> None:
         for hit in hits:
-            if hit.rule.role == "signal" and isinstance(hit.node, Dataset) and hit.plot is not None:
-                self.signal_shape = hit.node.shape
+            if hit.plot is not None and hit.rule.role == ("signal" if hit.plot.signal else "axes"):
+                self.signal_shape = hit.plot.shape
                 self.signal_labels = tuple(from_tree_name(n) if n else None for n in hit.plot.labels)
 
     def _field(self, hit: _Hit, lengths: set[int]) -> Field:
@@ -565,9 +329,7 @@ def _without_second_names(best: dict[str, _Hit]) -> list[_Hit]:
     if not any(h.rule.file.also for h in hits):
         return hits
     own = {h.node.identity: h.field for h in hits if h.node is not None and not h.rule.file.also}
-    return [
-        h for h in hits if not h.rule.file.also or h.node is None or own.get(h.node.identity, h.field) == h.field
-    ]
+    return [h for h in hits if not h.rule.file.also or h.node is None or own.get(h.node.identity, h.field) == h.field]
 
 
 def _passes(rule: Rule, node: Node | None, attribute: Any) -> bool:

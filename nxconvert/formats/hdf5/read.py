@@ -494,7 +494,7 @@ class H5Dataset(_H5Node, Dataset):
 
 
 class _SmallDataset(H5Dataset):
-    """A dataset of one number, which was read when it was opened; it is opened again for what else is asked of it."""
+    """A dataset of one number or text, read when it was opened; opened again for what else is asked of it."""
 
     __slots__ = ("_group", "_id", "_name", "_small")
 
@@ -523,7 +523,12 @@ class _SmallDataset(H5Dataset):
         return {_text(name): _text(text) for name, text in self._small.attrs.items()}
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        return np.frombuffer(self._small.value, self._small.dtype).reshape(()).copy()
+        value, dtype = self._small.value, self._small.dtype
+        if not dtype.hasobject:
+            return np.frombuffer(value, dtype).reshape(()).copy()
+        out = np.empty((), dtype)
+        out[()] = value
+        return out
 
 
 def _dtype_of(type_id: h5t.TypeID) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""Datasets of one number, read at once when they are opened: a scan has hundreds of motors, each a dataset.
+"""Datasets of one number or short text, read at once when they are opened: a scan has hundreds of motors.
 
 They are opened, read with their attributes and closed by one call of the compiled library. What it does not know, or
 where it is not there, is opened as everything else.
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from h5py import h5d, h5i, h5t
+from h5py import h5d, h5i, h5t, string_dtype
 from h5py._objects import phil
 
 from nxconvert import compiled
@@ -38,6 +38,7 @@ _FUNCTIONS = (
     "H5Aread",
     "H5Aclose",
     "H5Dvlen_reclaim",
+    "H5Tget_cset",
 )
 """Functions of HDF5, in the order in which the compiled library wants them."""
 
@@ -54,6 +55,7 @@ _TYPES = {
     "<u8": h5t.STD_U64LE,
 }
 _DTYPES = [np.dtype(name) for name in _TYPES]
+_TEXT_DTYPES = [string_dtype("ascii"), string_dtype("utf-8")]
 _ATTRIBUTES, _NAME, _TEXT = 4, 64, 256
 
 
@@ -65,13 +67,14 @@ class _Found(ctypes.Structure):
         ("kind", ctypes.c_int32),
         ("count", ctypes.c_int32),
         ("value", ctypes.c_uint8 * 8),
+        ("text", ctypes.c_char * _TEXT),
         ("names", ctypes.c_char * _NAME * _ATTRIBUTES),
         ("texts", ctypes.c_char * _TEXT * _ATTRIBUTES),
     )
 
 
 class Small(NamedTuple):
-    """A dataset of one number, with its attributes, each a text."""
+    """A dataset of one number or text, with its attributes, each a text."""
 
     dtype: np.dtype[Any]
     value: bytes
@@ -92,8 +95,10 @@ class _Opener:
             small = self._function(self._table, group.id, name, self._out)
             if not small:
                 return h5i.wrap_identifier(found.id) if found.id >= 0 else None
-            dtype = _DTYPES[found.kind]
             texts = {found.names[i].value: found.texts[i].value for i in range(found.count)}
+            if found.kind >= len(_DTYPES):
+                return Small(_TEXT_DTYPES[found.kind - len(_DTYPES)], found.text, texts)
+            dtype = _DTYPES[found.kind]
             return Small(dtype, bytes(found.value)[: dtype.itemsize], texts)
 
 
