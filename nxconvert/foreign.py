@@ -768,15 +768,21 @@ def _whole_columns(sheet: Sheet) -> tuple[Column, ...]:
     columns = list(sheet.columns)
     whole = {i for i, c in enumerate(columns) if c.dtype.kind == "i"}
     texts = replace(sheet, columns=tuple(replace(c, dtype=TEXT) for c in columns))
-    for piece in sheet.index if whole else ():
-        if sheet.holds_whole(piece, sorted(whole)):
-            continue
-        values = texts.columns_of(piece)
-        for i in list(whole):
-            cells = np.ma.compressed(np.ma.asarray(values[i]))
-            if not all(_WHOLE.fullmatch(c) or c.lower() in _ABSENT for c in cells):
-                whole.remove(i)
-                columns[i] = replace(columns[i], dtype=np.dtype(np.float64))
+    left = list(sheet.index)
+    while whole and left:
+        pieces, number = left, len(whole)
+        for piece, holds in zip(pieces, sheet.hold_whole(pieces, sorted(whole)), strict=True):
+            left = left[1:]
+            if holds:
+                continue
+            values = texts.columns_of(piece)
+            for i in list(whole):
+                cells = np.ma.compressed(np.ma.asarray(values[i]))
+                if not all(_WHOLE.fullmatch(c) or c.lower() in _ABSENT for c in cells):
+                    whole.remove(i)
+                    columns[i] = replace(columns[i], dtype=np.dtype(np.float64))
+            if len(whole) < number:
+                break  # and look on at those that are left
     return tuple(columns)
 
 

@@ -12,18 +12,18 @@ import pickle
 import re
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from nxconvert import numerals
 from nxconvert.array import Array, Box, full_box, is_text
-from nxconvert.engine.codecs import workers
+from nxconvert.engine.codecs import keep_memory, workers
 from nxconvert.engine.parallel import in_turn
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record
@@ -49,6 +49,7 @@ _ODD_NAN = re.compile(rb"[+-]?(?:1[.,]#(?:qnan|snan|ind)\d*|nan\(\w*\))", re.IGN
 _ODD_INF = re.compile(rb"([+-]?)1[.,]#inf\d*", re.IGNORECASE)
 
 Values = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,8 @@ class Sheet:
         InputError
             When a quote is not closed, or a file of ours ends within a line.
         """
+        if not self.is_small:
+            keep_memory()
         found: list[Piece] = []
         offset, row, line, wanted = self.start, 0, self.line, PIECE
         with self.path.open("rb") as file:
@@ -449,15 +452,27 @@ class Sheet:
             return None
         return [self._from_series(frame.to_series(i), d) for i, d in enumerate(self.cells)]
 
-    def holds_whole(self, piece: Piece, numbers: Sequence[int]) -> bool:
-        """Tell, as far as polars can, whether the cells of some columns are whole numbers in a piece."""
-        import polars as pl
+    def hold_whole(self, pieces: Sequence[Piece], numbers: Sequence[int]) -> Iterator[bool]:
+        """Tell for each piece, as far as that is quickly told, whether the cells of some columns are whole numbers."""
+        if numerals.reads(self.cells):
+            return in_threads(lambda piece: self._holds_whole(piece, numbers), pieces)
+        return (self._holds_whole(piece, numbers) for piece in pieces)
 
-        if not self.separator:
-            return False
+    def _holds_whole(self, piece: Piece, numbers: Sequence[int]) -> bool:
         with self.path.open("rb") as file:
             file.seek(piece.offset)
-            text = self._rows_of(file.read(piece.size), piece.line)[0]
+            text, rows = self._rows_of(file.read(piece.size), piece.line)
+        quoted = self.quotes and b'"' in text
+        if not quoted:
+            dtypes = [np.dtype(np.int64) if i in numbers else None for i in range(len(self.cells))]
+            table = numerals.in_one_go(text, dtypes, rows, self.separator, self.decimal, self.spare)
+            if table is not None:
+                return all(word.strip().lower() in self.missing for _, _, word in table.left)
+        return bool(self.separator) and self._holds_whole_by_polars(text, numbers, quoted=quoted)
+
+    def _holds_whole_by_polars(self, text: bytes, numbers: Sequence[int], *, quoted: bool) -> bool:
+        import polars as pl
+
         try:
             pl.read_csv(
                 text,
@@ -465,7 +480,7 @@ class Sheet:
                 schema={str(i): pl.Int64 if i in numbers else pl.String for i in range(self.width)},
                 columns=list(numbers),
                 separator=self.separator.decode("ascii"),
-                quote_char='"' if self.quotes and b'"' in text else None,
+                quote_char='"' if quoted else None,
                 encoding="utf8-lossy",
             )
         except (pl.exceptions.PolarsError, ValueError):
@@ -626,32 +641,35 @@ class Sheet:
         """Yield the number of a first row and the columns from there, of the pieces that have some of the rows."""
         wanted = [p for p in self.index if p.row + p.rows > rows.start and (rows.stop is None or p.row < rows.stop)]
         if len(wanted) > 1 and numerals.reads(self.cells):
-            yield from ((piece.row, columns) for piece, columns in zip(wanted, self._ahead(wanted), strict=True))
+            yield from (
+                (piece.row, columns) for piece, columns in zip(wanted, in_threads(self._read, wanted), strict=True)
+            )
         elif len(wanted) >= MANY and self._may_fork:
             made = in_turn(lambda i: pickle.dumps(self.columns_of(wanted[i]), 5), len(wanted))
             yield from ((piece.row, pickle.loads(m)) for piece, m in zip(wanted, made, strict=True))  # noqa: S301 - ours
         else:
             yield from ((piece.row, self.columns_of(piece)) for piece in wanted)
 
-    def _ahead(self, wanted: Sequence[Piece]) -> Iterator[list[Values]]:
-        """Read pieces in threads, some before they are asked for."""
-        threads = workers()
-        pending: deque[Future[list[Values]]] = deque()
-        with ThreadPoolExecutor(threads, "text") as pool:
-            try:
-                for i in range(len(wanted) + threads):
-                    if i < len(wanted):
-                        pending.append(pool.submit(self._read, wanted[i]))
-                    if i >= threads:
-                        yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
-
     @property
     def _may_fork(self) -> bool:
         """Tell whether other processes may read pieces too: not after polars has started its threads in this one."""
         return all(d.kind in "biuf" and d.metadata is None for d in self.cells) and "polars" not in sys.modules
+
+
+def in_threads(work: Callable[[Piece], T], pieces: Sequence[Piece]) -> Iterator[T]:
+    """Yield what work makes of pieces, in order; threads do some of it before it is asked for."""
+    threads = workers()
+    pending: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads, "text") as pool:
+        try:
+            for i in range(len(pieces) + threads):
+                if i < len(pieces):
+                    pending.append(pool.submit(work, pieces[i]))
+                if i >= threads and pending:
+                    yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def _cell(separator: bytes) -> re.Pattern[bytes]:
