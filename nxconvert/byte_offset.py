@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from nxconvert import compiled
 from nxconvert.encoders import Encoder, Parameters, Values
 
 _LONGEST = 15
 _ROUNDS = 4
-_SPARSE = 256
-_MARKED = 0x11223344
-_MARK = b"\x80\x00\x80" + _MARKED.to_bytes(4, "little")
-_REST = bytes(16)
-_LOWEST = -(1 << 31)
+_INCOMPLETE = "the last pixel is incomplete"
 _INTEGERS = {size: np.dtype(f"<i{size}") for size in (1, 2, 4, 8)}
 
 
@@ -30,69 +27,60 @@ class ByteOffset(Encoder):
     def decode(self, raw: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], parameters: Parameters) -> Values:
         n, integers = math.prod(shape), _INTEGERS[dtype.itemsize]
         stream = np.frombuffer(raw, np.int8)
-        if not (stream == -128).any():
+        library = compiled.library()
+        if library is not None:
+            out = np.empty(min(n, len(stream)), integers)
+            found = library.nx_byte_offset_decode(
+                stream.ctypes.data, len(stream), out.ctypes.data, len(out), integers.itemsize
+            )
+            if found < 0:
+                raise ValueError(_INCOMPLETE)
+            _same(found, n)
+        elif (stream == -128).any():
+            out = _differences(stream, n, integers)
+            np.cumsum(out, dtype=integers, out=out)
+        else:
             _same(len(stream), n)
             out = np.cumsum(stream, dtype=integers)
-        else:
-            decoded = _decoded(raw, n) if integers.itemsize <= 4 else None
-            if decoded is None:
-                decoded = _differences(stream, n, integers)
-                np.cumsum(decoded, dtype=integers, out=decoded)
-            out = decoded
-        out = out.astype(integers, copy=False).view(dtype.newbyteorder("<"))
+        out = out.view(dtype.newbyteorder("<"))
         return out.astype(dtype, copy=False).reshape(shape)
 
     def guess(self, raw: memoryview, values: Values, parameters: Parameters) -> Parameters | None:
-        stream = np.frombuffer(raw, np.int8)
-        if stream.size == values.size and not (stream == -128).any():
-            return parameters  # steps of one byte each: there is no other way to write them
-        return super().guess(raw, values, parameters)
+        library = compiled.library()
+        if library is None:
+            return super().guess(raw, values, parameters)
+        pixels, stream = _pixels(values), np.frombuffer(raw, np.uint8)
+        same = library.nx_byte_offset_same(
+            pixels.ctypes.data, len(pixels), pixels.itemsize, stream.ctypes.data, len(stream)
+        )
+        return parameters if same else None
 
     def encode(self, values: Values, parameters: Parameters) -> Any:
-        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1)
-        integers = _INTEGERS[values.dtype.itemsize]
-        pixels = little.view(integers)
+        pixels = _pixels(values)
+        library = compiled.library()
+        if library is not None:
+            encode, given = library.nx_byte_offset_encode, (pixels.ctypes.data, len(pixels), pixels.itemsize)
+            out = np.empty(encode(*given, None), np.uint8)
+            encode(*given, out.ctypes.data)
+            return out.data
         steps = np.empty_like(pixels)
         steps[:1] = pixels[:1]
         np.subtract(pixels[1:], pixels[:-1], out=steps[1:])
-        unsigned = np.dtype(f"<u{integers.itemsize}")
+        unsigned = np.dtype(f"<u{pixels.itemsize}")
         at = np.flatnonzero(steps.view(unsigned) + unsigned.type(127) > 254)
-        if not len(at):
-            return steps.astype(np.int8).view(np.uint8).data
-        if integers.itemsize == 4 and len(at) * _SPARSE > len(steps) and _narrow(pixels):
-            from fabio.ext import byte_offset
+        made = _stream(steps, at) if len(at) else steps.astype(np.int8)
+        return made.view(np.uint8).data
 
-            return byte_offset.comp_cbf32(pixels).view(np.uint8).data
-        return _stream(steps, at).view(np.uint8).data
+
+def _pixels(values: Values) -> Values:
+    """Return the bits of pixels as little-endian integers, one after the other."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1)
+    return little.view(_INTEGERS[values.dtype.itemsize])
 
 
 def _same(found: int, n: int) -> None:
     if found != n:
         raise ValueError(f"{found:,} pixels are there for {n:,}")
-
-
-def _decoded(raw: memoryview, n: int) -> Values | None:
-    """Return pixels of 4 bytes by fabio's decoder, which is fast; None when it cannot be sure that they are right.
-
-    It neither knows 8-byte differences nor tells where it stopped. So a number that is easily known follows, and zeros:
-    they come out as the very last pixels just when the stream is whole and has ``n`` pixels.
-    """
-    from fabio.ext import byte_offset
-
-    if not 0 < n <= len(raw) < 1 << 30:
-        return None
-    out: Values = byte_offset.dec_cbf32(b"".join((raw, _MARK, _REST)), n + len(_REST) + 2)
-    if len(out) != n + len(_REST) + 1:
-        return None
-    steps = np.subtract(out[1 : n + 1], out[:n])
-    eight = int(out[0]) == _LOWEST or (steps == _LOWEST).any()
-    return out[:n] if steps[-1] == _MARKED and not eight else None
-
-
-def _narrow(pixels: Values) -> bool:
-    """Tell whether no two pixels differ by 31 bits, where fabio's encoder would overflow."""
-    limit = 1 << 30
-    return int(pixels.min()) >= -limit and int(pixels.max()) < limit
 
 
 def _at_any(stream: Values, size: int) -> Values:
@@ -113,7 +101,7 @@ def _differences(stream: Values, n: int, integers: np.dtype[Any]) -> Values:
         stream = np.concatenate([stream, np.zeros(_LONGEST, np.int8)])
     at, sizes = _escapes(stream, at)
     if at[-1] + sizes[-1] > end:
-        raise ValueError("the last pixel is incomplete")
+        raise ValueError(_INCOMPLETE)
     before = np.cumsum(sizes - 1)
     _same(end - int(before[-1]), n)
     single = np.ones(end, bool)

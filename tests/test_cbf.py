@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nxconvert import byte_offset, registry
+from nxconvert import registry
 from nxconvert.array import Values
 from nxconvert.byte_offset import ByteOffset
 from nxconvert.conversion import Plan, convert
@@ -92,6 +92,7 @@ def images(draw: Any) -> np.ndarray:
     return np.array(out, np.uint64).astype(f"u{dtype.itemsize}").view(f"{dtype.kind}{dtype.itemsize}").astype(dtype)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @given(images())
 @settings(max_examples=300, deadline=None)
 def test_byte_offsets_are_canonical_and_come_back(values: np.ndarray) -> None:
@@ -99,12 +100,16 @@ def test_byte_offsets_are_canonical_and_come_back(values: np.ndarray) -> None:
     assert memoryview(encoded).format == "B"  # two views are equal only when their formats are alike
     raw = bytes(encoded)
     assert raw == b"".join(one(step) for step in steps_of(values))
+    assert CODEC.guess(memoryview(raw), values, ()) == ()
+    for other in (raw[:-1], raw + b"\0", raw[:-1] + bytes([raw[-1] ^ 1])):
+        assert CODEC.guess(memoryview(other), values, ()) is None
     back = CODEC.decode(memoryview(raw), values.shape, values.dtype, ())
     assert back.dtype == values.dtype
     assert back.flags.c_contiguous
     assert np.array_equal(back, values)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @given(
     st.lists(
         st.tuples(st.integers(-(2**31) + 1, 2**31 - 1) | st.sampled_from(EDGES[:15]), st.sampled_from([1, 2, 4, 8]))
@@ -117,6 +122,7 @@ def test_wider_differences_than_needed_are_read(steps: list[tuple[int, int]]) ->
     assert np.array_equal(CODEC.decode(memoryview(raw), want.shape, INT32, ()), want)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @given(
     st.binary(min_size=1, max_size=80) | st.lists(st.sampled_from(b"\x80\x00\x80\x01\xff\x7f"), min_size=1).map(bytes),
     st.integers(-2, 2),
@@ -140,6 +146,7 @@ def test_any_bytes_are_read_right_or_refused(raw: bytes, more: int, name: str) -
             CODEC.decode(memoryview(raw), (n,), dtype, ())
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.3, 1])
 def test_byte_offsets_agree_with_fabio(share: float) -> None:
     from fabio.ext import byte_offset as theirs
@@ -158,23 +165,12 @@ def test_byte_offsets_agree_with_fabio(share: float) -> None:
     for cut in (1, 2, 3, 5):
         with pytest.raises(ValueError, match="pixel"):
             CODEC.decode(memoryview(raw[:-cut]), values.shape, INT32, ())
-    for more in (b"\x00", b"\x80", bytes(20), byte_offset._MARK + byte_offset._REST):
+    for more in (b"\x00", b"\x80", bytes(20), b"\x80\x00\x80" + bytes(4)):
         with pytest.raises(ValueError, match="pixel"):
             CODEC.decode(memoryview(raw + more), values.shape, INT32, ())
 
 
-def test_numpy_alone_reads_what_fabio_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way for 8-byte pixels and doubtful streams gives the same for all others."""
-    rng = np.random.default_rng(2)
-    values = rng.integers(-(2**31), 2**31, 5000).astype(np.int32)
-    raw = memoryview(bytes(CODEC.encode(values, ())))
-    monkeypatch.setattr(byte_offset, "_decoded", lambda raw, n: None)
-    assert np.array_equal(CODEC.decode(raw, values.shape, INT32, ()), values)
-    monkeypatch.setattr(byte_offset, "_narrow", lambda pixels: False)
-    small = values >> 2
-    assert bytes(CODEC.encode(small, ())) == b"".join(one(step) for step in steps_of(small))
-
-
+@pytest.mark.usefixtures("with_and_without_compiled")
 def test_many_marks_inside_others_are_told_apart() -> None:
     """Chains of 0x80 bytes, longer than the rounds that are done at once."""
     values = np.cumsum(np.tile([-0x7F7F7F80 % 2**32, 5, 0x8080], 3000).astype(np.int64)).astype(np.int64)

@@ -163,6 +163,7 @@ def test_bytes_between_strips_are_no_pixels(tmp_path: Path) -> None:
     assert np.array_equal(pages((tmp_path / "b.tif").read_bytes())[0], values)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits"])
 def test_what_libtiff_compressed_is_compressed_again(compression: str) -> None:
     image = pytest.importorskip("PIL.Image")
@@ -186,6 +187,7 @@ def test_what_libtiff_compressed_is_compressed_again(compression: str) -> None:
             assert np.array_equal(frames[0], values)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 def test_lzw_of_tifffile_is_made_again_without_its_library() -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     lzw, draw = encoder("lzw"), np.random.default_rng(2)

@@ -27,6 +27,14 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "nx_lines": (ctypes.c_int64, [ctypes.c_char_p, _SIZE, _POINTER]),
     "nx_bitshuffle_lz4": (_SIZE, [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]),
+    "nx_shuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
+    "nx_unshuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
+    "nx_byte_offset_decode": (ctypes.c_int64, [_POINTER, _SIZE, _POINTER, _SIZE, _INT]),
+    "nx_byte_offset_encode": (_SIZE, [_POINTER, _SIZE, _INT, _POINTER]),
+    "nx_byte_offset_same": (_INT, [_POINTER, _SIZE, _INT, _POINTER, _SIZE]),
+    "nx_lzw_encode": (_SIZE, [_POINTER, _SIZE, _INT, _POINTER]),
+    "nx_lzw_same": (_INT, [_POINTER, _SIZE, _INT, _POINTER, _SIZE]),
+    "nx_packbits_encode": (_SIZE, [_POINTER, _SIZE, _SIZE, _POINTER]),
 }
 """What each function returns and takes; the C files say what it does."""
 

@@ -37,6 +37,7 @@ _SIZE = Struct(">I").unpack_from
 _PIECE = 32 << 10
 _KEPT = 64 << 20
 _LARGEST = 64 << 10  # bytes of a block that the compiled encoder takes
+_SHUFFLED = (2, 4, 8)  # bytes of an element that the compiled library shuffles
 
 
 class Codec(ABC):
@@ -292,6 +293,10 @@ def shuffle(values: Values, out: Raw) -> Raw:
         As many bytes as ``values``.
     """
     k = values.dtype.itemsize
+    library = compiled.library()
+    if library is not None and k in _SHUFFLED:
+        library.nx_shuffle(values.ctypes.data, out.ctypes.data, values.size, k)
+        return out
     rows = out.reshape(k, -1)
     if k == 2 and sys.byteorder == "little":
         words = values.reshape(-1).view(np.uint16)
@@ -305,6 +310,10 @@ def shuffle(values: Values, out: Raw) -> Raw:
 def unshuffle(plain: Raw, out: Values) -> None:
     """Undo ``shuffle``."""
     k = out.dtype.itemsize
+    library = compiled.library()
+    if library is not None and k in _SHUFFLED:
+        library.nx_unshuffle(plain.ctypes.data, out.ctypes.data, out.size, k)
+        return
     rows = plain.reshape(k, -1)
     if k == 2 and sys.byteorder == "little":
         words = out.reshape(-1).view(np.uint16)

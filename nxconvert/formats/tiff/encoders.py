@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert.encoders import Encoder, Parameters, Values, encoder
-from nxconvert.formats.tiff.libtiff import lzw, packbits
+from nxconvert.formats.tiff.libtiff import lzw, packbits, same_lzw
 
 _NONE, _HORIZONTAL, _FLOAT = 1, 2, 3
 _LEVELS: dict[int, dict[str, tuple[int, ...]]] = {
@@ -181,25 +181,22 @@ class PackBits(_Packed):
 class Lzw(_Packed):
     """Codes of 9 to 12 bits, the first bit the highest; a way is the program whose choices are taken."""
 
-    _FIRST = 1 << 16
-    """Of the data, so many bytes mostly show whose the choices are."""
-
     def unpacked(self, raw: memoryview, n: int) -> Any:
         import imagecodecs
 
         return imagecodecs.lzw_decode(bytes(raw))
 
     def packed(self, data: Any, row: int, way: Parameters) -> Any:
-        if way not in (("libtiff",), ("tifffile",)):
-            raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
-        return lzw(data, thrifty=way == ("libtiff",))
+        return lzw(data, thrifty=self._thrifty(way))
 
     def made(self, raw: memoryview, data: memoryview, row: int, way: Parameters) -> bool:
-        if len(data) > 4 * self._FIRST:
-            first = self.packed(data[: self._FIRST], row, way)[:-4]
-            if raw[: len(first)] != first:
-                return False
-        return super().made(raw, data, row, way)
+        return same_lzw(raw, data, thrifty=self._thrifty(way))
+
+    @staticmethod
+    def _thrifty(way: Parameters) -> bool:
+        if way not in (("libtiff",), ("tifffile",)):
+            raise ValueError(f"LZW of {way} is not known to this version of nxconvert")
+        return way == ("libtiff",)
 
     def ways(self, raw: memoryview) -> Iterator[Parameters]:
         yield ("libtiff",)

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from nxconvert import compiled
+
 _CLEAR, _END, _FIRST, _FULL = 256, 257, 258, 4096
 _GAP = 10_000
 """After so many bytes libtiff looks whether the compression still pays."""
+_SHOWS = 1 << 16
+"""So many bytes mostly show whose the choices are."""
 
 
 def lzw(data: memoryview, *, thrifty: bool = True) -> bytes:
@@ -26,6 +30,9 @@ def lzw(data: memoryview, *, thrifty: bool = True) -> bytes:
         Clear the table before it is full, and when the compression no longer pays, as libtiff does; tifffile clears
         it when it is full.
     """
+    library = compiled.library()
+    if library is not None:
+        return _by(library.nx_lzw_encode, data, int(thrifty))
     last = _FULL - 2 if thrifty else _FULL
     runs: list[np.ndarray[Any, Any]] = []
     codes: list[int] = []
@@ -70,6 +77,28 @@ def lzw(data: memoryview, *, thrifty: bool = True) -> bytes:
     return bytes(out if left or thrifty else out + b"\0")
 
 
+def same_lzw(raw: memoryview, data: memoryview, *, thrifty: bool) -> bool:
+    """Tell whether some bytes are those that ``lzw`` makes of ``data``; as soon as it is clear that they are not."""
+    library = compiled.library()
+    if library is not None:
+        stream, values = np.frombuffer(raw, np.uint8), np.frombuffer(data, np.uint8)
+        same = library.nx_lzw_same(values.ctypes.data, len(values), int(thrifty), stream.ctypes.data, len(stream))
+        return bool(same)
+    if len(data) > 4 * _SHOWS:
+        first = lzw(data[:_SHOWS], thrifty=thrifty)[:-4]
+        if raw[: len(first)] != first:
+            return False
+    return bool(raw == lzw(data, thrifty=thrifty))
+
+
+def _by(function: Any, data: memoryview, how: int) -> bytes:
+    """Encode with a function of the compiled library."""
+    values = np.frombuffer(data, np.uint8)
+    out = np.empty(2 * len(values) + 16, np.uint8)
+    size = function(values.ctypes.data, len(values), how, out.ctypes.data)
+    return out[:size].tobytes()
+
+
 def _joined(runs: list[np.ndarray[Any, Any]]) -> tuple[bytearray, int]:
     """Write codes one after the other, each as wide as the table then asks for; it grows by one with each code.
 
@@ -94,6 +123,9 @@ def _joined(runs: list[np.ndarray[Any, Any]]) -> tuple[bytearray, int]:
 
 def packbits(data: memoryview, row: int) -> bytes:
     """Compress rows with PackBits, each for itself."""
+    library = compiled.library()
+    if library is not None:
+        return _by(library.nx_packbits_encode, data, row)
     values = np.frombuffer(data, np.uint8)
     edges = np.flatnonzero(values[1:] != values[:-1]) + 1
     starts = np.union1d(edges, np.arange(0, len(values), row))
