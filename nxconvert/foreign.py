@@ -72,6 +72,19 @@ _OPEN = re.compile(rb'(?:^|[,;\t])[ ]*"[^"]*\s*$')
 _NUMBERED, _TEXT, _GONE = 1, 0, 2
 
 
+INTEGRATED = {
+    "2th_deg": "deg",
+    "2th_rad": "rad",
+    "q_nm^-1": "1/nm",
+    "q_A^-1": "1/angstrom",
+    "r_mm": "mm",
+    "r_m": "m",
+    "d*2_nm^-2": "1/nm^2",
+    "d*2_A^-2": "1/angstrom^2",
+}
+"""How pyFAI labels the axis of an integrated pattern, with the units that this says; ``I`` and ``sigma`` follow."""
+
+
 class TextFile:
     """A text file as UTF-8: the file itself, or a copy of one in UTF-16.
 
@@ -635,6 +648,8 @@ class _Reader:
 
     def _guessed(self, fields: list[Field], sheet: Sheet) -> list[Field]:
         """Guess roles; that the other columns have none is a guess as well."""
+        if (integrated := _integrated(fields)) is not None:
+            return integrated
         guess = self._guess(sheet)
         x = next((name for name, role in guess.items() if role == Role.AXIS), "")
         signal = next((name for name, role in guess.items() if role == Role.SIGNAL), None)
@@ -672,6 +687,27 @@ class _Reader:
             return float(cell.replace(self.dialect.decimal, ".").replace("D", "e").replace("d", "e"))
         except ValueError:
             return float("nan")
+
+
+def _integrated(fields: list[Field]) -> list[Field] | None:
+    """Return fields with the roles and units that the labels of pyFAI state; None where the labels are others."""
+    names = [f.name for f in fields if f.per_row]
+    if names[1:] not in (["I"], ["I", "sigma"]) or names[0] not in INTEGRATED:
+        return None
+    roles = dict(zip(names, (Role.AXIS, Role.SIGNAL, Role.ERRORS), strict=False))
+    units = INTEGRATED[names[0]]
+    return [
+        replace(
+            f,
+            role=roles[f.name],
+            axes=(names[0],),
+            of="I" if roles[f.name] == Role.ERRORS else None,
+            attrs={"units": units, **f.attrs} if f.name == names[0] else f.attrs,
+        )
+        if f.per_row
+        else f
+        for f in fields
+    ]
 
 
 def _counts(row: Sequence[str]) -> bool:

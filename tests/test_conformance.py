@@ -1,16 +1,15 @@
 """Every registered format runs through the conformance kit; a new one does so by being there."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nxconvert import registry
 from nxconvert.array import Values
-from nxconvert.record import Field, Record
+from nxconvert.record import Field, Record, Role
 from nxconvert.testing import FormatConformance
 
 
@@ -90,7 +89,21 @@ class _Xdi(FormatConformance):
         return dict(zip(("energy", "th", "counts", "monitor"), columns, strict=True))
 
 
+class _Chi(FormatConformance):
+    def adapt(self, record: Record) -> Record:
+        """Make a pattern of a record: one axis, one signal."""
+        rows = record.rows or 0
+        x = Field("q", Values(np.linspace(0, 5, rows)), True, ("q",), Role.AXIS, attrs={"units": "1/nm"})
+        y = Field("I", Values(np.sqrt(np.arange(rows))), True, ("q",), Role.SIGNAL)
+        return record.with_fields([x, y, *(f for f in record.header if f.name not in ("q", "I"))])
+
+    def foreign(self, path: Path) -> Any:
+        path.write_text("LaB6\n2-Theta Angle (Degrees)\nIntensity\n          2\n 1.0E-02  2.5E+01\n 2.0E-02  3.5E+01\n")
+        return {"2theta": np.array([0.01, 0.02]), "Intensity": np.array([25.0, 35.0])}
+
+
 HOOKS: dict[str, type[FormatConformance]] = {
+    "chi": _Chi,
     "csv": _Csv,
     "hdf5": _Hdf5,
     "spec": _Spec,

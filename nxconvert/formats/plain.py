@@ -216,7 +216,7 @@ def open_records(location: Location, policy: Policy, report: Report, **options: 
 FORMAT = Format(
     name="plain",
     title="plain columns",
-    extensions=(".txt", ".dat", ".asc"),
+    extensions=(".txt", ".dat", ".asc", ".xy", ".xye"),
     sniff=sniff,
     open=open_records,
     create=PlainSink,
