@@ -413,6 +413,9 @@ class _PlotGroup:
         if signals:
             self.group.attrs["signal"] = signals[0][0]
             self._axes(signals[0][1], axes, names)
+        elif axes:
+            others = [f for _, f, _ in self.fields if f.axes and f.role is None] or [axes[0][1]]
+            self._axes(max(others, key=lambda f: len(f.axes)), axes, names)
         if signals[1:] or auxiliary:
             self.group.attrs["auxiliary_signals"] = np.array([n for n, _ in signals[1:]] + auxiliary, dtype=object)
         for name, f, _ in self.fields:

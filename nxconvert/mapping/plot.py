@@ -33,6 +33,8 @@ class Plot:
     ----------
     signal
         The signal, or an empty string.
+    shape
+        The signal's; where there is none, that of a grid that the axes make.
     labels
         For each dimension of the signal the name of the axis that labels it, or None.
     spans
@@ -48,6 +50,7 @@ class Plot:
     spans: dict[str, tuple[int, ...]] | None = None
     auxiliary: tuple[str, ...] = ()
     errors: dict[str, str] | None = None
+    shape: tuple[int, ...] = ()
 
     def names(self, role: str) -> list[str]:
         """Return the names that a role step follows."""
@@ -66,19 +69,31 @@ def plot_of(group: Group) -> Plot:
     Parameters
     ----------
     group
-        Any group; one without a signal gives an empty plot.
+        Any group; one without a signal has the axes that its attribute names, one without them an empty plot.
     """
     attrs = group.attrs
     signal, auxiliary = _signals(group, attrs)
     dataset = _dataset(group, signal)
     if dataset is None:
-        return Plot()
+        return _without_signal(group, attrs)
     listed = _listed_axes(group, attrs, signal, dataset)
     labels, spans = _fit(group, attrs, listed, dataset.shape)
     spans.pop(signal, None)
     errors = _errors(group, attrs, [signal, *auxiliary, *spans])
     auxiliary = tuple(a for a in auxiliary if a not in spans)
-    return Plot(signal, labels, spans, auxiliary, {e: of for e, of in errors.items() if e not in spans})
+    errors = {e: of for e, of in errors.items() if e not in spans}
+    return Plot(signal, labels, spans, auxiliary, errors, dataset.shape)
+
+
+def _without_signal(group: Group, attrs: Any) -> Plot:
+    """Return the axes that ``@axes`` of a group names, if they are all there, one for each dimension."""
+    names = _names(attrs.get("axes"))
+    shapes = [axis.shape if axis is not None else () for axis in (_dataset(group, name) for name in names)]
+    if not names or any(len(shape) != 1 for shape in shapes):
+        return Plot()
+    shape = tuple(n for (n,) in shapes)
+    labels, spans = _fit(group, attrs, names, shape)
+    return Plot("", labels, spans, (), _errors(group, attrs, []), shape)
 
 
 def _dataset(group: Group, name: str) -> Dataset | None:
