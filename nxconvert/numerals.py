@@ -17,6 +17,9 @@ from nxconvert.errors import InputError
 
 Column = np.ndarray[Any, Any]
 
+FEW = 32 << 10
+"""Bytes of text below which the compiled library is not worth loading."""
+
 _NEWLINE = 10
 
 
@@ -168,7 +171,7 @@ def _read_as(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
 @cache
 def _powers() -> Column:
     """Return the first 128 bits of the powers of five, cut off for positive powers and rounded up for negative ones."""
-    found = np.empty((_HIGHEST + 1 - _LOWEST, 2), np.uint64)
+    raw = bytearray()
     for q in range(_LOWEST, _HIGHEST + 1):
         power = 5 ** abs(q)
         bits = power.bit_length()
@@ -176,8 +179,8 @@ def _powers() -> Column:
             power = (1 << (bits + 127 if q >= -27 else 2 * bits + 128)) // power + 1
             bits = power.bit_length()
         power = power << (128 - bits) if bits < 128 else power >> (bits - 128)
-        found[q - _LOWEST] = power >> 64, power & 0xFFFFFFFFFFFFFFFF
-    return found
+        raw += power.to_bytes(16, "big")
+    return np.frombuffer(raw, ">u8").astype(np.uint64)
 
 
 def lines(text: bytes, odd: Column) -> int | None:
@@ -190,7 +193,7 @@ def lines(text: bytes, odd: Column) -> int | None:
     odd
         For each of the 256 codes whether it is odd.
     """
-    library = compiled.library()
+    library = compiled.library() if len(text) >= FEW else None
     if library is not None:
         count: int = library.nx_lines(text, len(text), odd.ctypes.data)
         return count if count >= 0 else None

@@ -347,7 +347,7 @@ class Sheet:
         """Read rows; each cell of a row becomes an array."""
         quoted = self.quotes and b'"' in text
         found: list[Values] | None = None
-        if not quoted:
+        if not quoted and (len(text) >= numerals.FEW or not self.is_small):
             found = self._in_one_go(text, rows)
         if found is None and rows and self.width > self.blank_rows:
             if self.separator and not self.is_small:

@@ -171,6 +171,7 @@ def test_a_long_memo_stands_in_cells_that_excel_holds(tmp_path: Path) -> None:
     assert values(back, "x") == [1.5, 2.5]
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 @pytest.mark.parametrize("suffix", [".csv", ".dat"])
 def test_pieces_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     rng = np.random.default_rng(3)

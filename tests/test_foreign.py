@@ -125,6 +125,7 @@ def test_labels_can_be_stated(tmp_path: Path) -> None:
     assert columns(tmp_path / "a.txt", labels="1") == {"1": [0.1, 0.2], "2": [5, 6], "3": [6, 7]}
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 def test_a_large_file_equals_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole numbers that turn into others far down, text, missing cells and a footer, in pieces as at once."""
     rows = [f'{i},{i / 7},"t,{i}",{"" if i % 5 else i}\n' for i in range(3000)] + ["3000,1.5,u,1.5\n"]

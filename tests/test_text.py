@@ -118,6 +118,7 @@ def test_a_cut_file_is_an_error(tmp_path: Path) -> None:
         values(read(tmp_path / "a.csv"), "x")
 
 
+@pytest.mark.usefixtures("with_and_without_compiled")
 def test_large_files_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     fields = by_name(
