@@ -20,6 +20,7 @@ from conftest import needs_corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nxconvert import mapping
 from nxconvert.array import Values
 from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.engine.transfer import record_to_tree
@@ -269,6 +270,17 @@ def test_shapes_that_differ_are_one_error(run: Run, tmp_path: Path) -> None:
     assert done.stderr.count("error:") == 1
     assert "dark.edf and refHST{index}.edf cannot be one stack: frames of 3 x 3 and of 4 x 5" in done.stderr
     assert not (tmp_path / "scan.h5").exists()
+
+
+def test_a_role_without_a_number_is_an_error(run: Run, tmp_path: Path) -> None:
+    scan(tmp_path / "scan", ["projection", "projection"])
+    edf(tmp_path / "scan" / "beam.edf", counts(9))
+    text = (Path(mapping.__file__).parent / "shipped" / "nxtomo.yaml").read_text("utf-8")
+    (tmp_path / "roles.yaml").write_text(text.replace("series: {", "series: {open-beam: [beam*], "))
+    done = run("pack", "scan", "-o", "scan.h5", "--mapping", "roles.yaml")
+    assert done.returncode == 2
+    assert "beam.edf: its role is open-beam, which has no number at roles.yaml:" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["roles.yaml", "scan"]
 
 
 def test_two_scans_are_not_one_stack(run: Run, tmp_path: Path) -> None:

@@ -308,10 +308,7 @@ class Stacks:
             return NewDataset(Values(names[which], TEXT))
         unknown = next((p for p in parts if p.role not in values), None)
         if unknown is not None:
-            raise UsageError(
-                f"{unknown.source}: its {self.stack.over} is {unknown.role}, which has no number at {rule.where}",
-                f"named are {', '.join(values)}",
-            )
+            raise _unnamed(rule, unknown.source, unknown.role)
         dtype = np.dtype(rule.file.dtype or np.int64)
         out = np.array([values[p.role] for p in parts], dtype)[which]
         if missing.any() and INVALID in values:
@@ -340,11 +337,39 @@ def _check_alike(first: _Part, other: _Part) -> None:
     for index, column in first.columns.items():
         found = other.columns[index]
         if column is not None and found is not None and column.item != found.item:
-            shapes = [" x ".join(map(str, c.item)) or "single values" for c in (column, found)]
-            raise UsageError(
-                f"{first.source} and {other.source} cannot be one stack: frames of {shapes[0]} and of {shapes[1]}",
-                "leave one of them out, or write them without a stack",
-            )
+            raise _unlike((first.source, column.item), (other.source, found.item))
+
+
+def _unlike(*parts: tuple[str, tuple[int, ...]]) -> UsageError:
+    """Return the error that two records, of these frames, are no stack."""
+    shapes = [" x ".join(map(str, item)) or "single values" for _, item in parts]
+    return UsageError(
+        f"{parts[0][0]} and {parts[1][0]} cannot be one stack: frames of {shapes[0]} and of {shapes[1]}",
+        "leave one of them out, or write them without a stack",
+    )
+
+
+def check_frames(layout: Layout, records: Sequence[tuple[str, str, tuple[int, ...]]]) -> None:
+    """Refuse records that cannot be one stack, as far as names, roles and shapes of frames tell it beforehand.
+
+    Raises
+    ------
+    UsageError
+        When shapes differ, or a role has no number.
+    """
+    for source, role, shape in records:
+        if shape != records[0][2]:
+            raise _unlike((records[0][0], records[0][2]), (source, shape))
+        for rule in layout.stacked:
+            if rule.file.key and rule.file.values and role not in rule.file.values:
+                raise _unnamed(rule, source, role)
+
+
+def _unnamed(rule: Rule, source: str, role: str) -> UsageError:
+    return UsageError(
+        f"{source}: its {rule.file.key} is {role}, which has no number at {rule.where}",
+        f"named are {', '.join(rule.file.values)}",
+    )
 
 
 def _shared_attrs(columns: Sequence[_Column], rule: Rule) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from nxconvert.formats.hdf5.write import H5Sink, write_attributes
 from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
+from nxconvert.mapping.stack import check_frames
 from nxconvert.packed import seal
 from nxconvert.packed.join import joined
 from nxconvert.packed.origin import Origin
@@ -328,16 +329,15 @@ def placed(catalogue: Catalogue, mapping: str) -> None:
     """
     layout = load(mapping)
     importer = Importer(layout, Report())
-    main = next((r.role for r in catalogue.records if r.entry == "entry"), "")
     taken: dict[str, FrameRecord] = {}
-    if layout.stack is not None:
+    if layout.stack is None:
+        keys = [{"scan": record.entry} for record in catalogue.records]
+    else:
+        keys = [{layout.stack.over: name} for name in _names(catalogue)]
         _one_scan(catalogue, layout.stack.order[-1])
-    for record in catalogue.records:
-        record.key = {"scan": record.entry}
-        if layout.stack is not None:
-            name = record.role if record.entry == "entry" else record.entry.removeprefix("entry_")
-            name = f"{name}_1" if name == main and record.entry != "entry" else name
-            record.key = {layout.stack.over: name}
+        check_frames(layout, [(printable(r.series), r.role, r.shape) for r in catalogue.records])
+    for record, key in zip(catalogue.records, keys, strict=True):
+        record.key = key
         path = importer.place(frames_of(record, lambda box: np.empty(0)), Record(record.key, {}))
         if path is None:
             raise UsageError(
@@ -350,6 +350,17 @@ def placed(catalogue: Catalogue, mapping: str) -> None:
                 "let the paths of its rules have captures of the key",
             )
         record.path = path
+
+
+def _names(catalogue: Catalogue) -> list[str]:
+    """Return a name for each record: its role, and a number for the second one of a role; the main one comes first."""
+    records = catalogue.records
+    names = [""] * len(records)
+    count: dict[str, int] = {}
+    for i in sorted(range(len(records)), key=lambda i: (records[i].entry != "entry", i)):
+        n = count[records[i].role] = count.get(records[i].role, 0) + 1
+        names[i] = records[i].role if n == 1 else f"{records[i].role}_{n}"
+    return names
 
 
 def _one_scan(catalogue: Catalogue, role: str) -> None:
