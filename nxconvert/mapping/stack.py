@@ -9,33 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from nxconvert.array import TEXT, Array, Values, decode, is_text
+from nxconvert.array import TEXT, Values, decode, is_text
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in
 from nxconvert.mapping.model import MISSING_ROWS, Rule
 from nxconvert.mapping.model import Mapping as Layout
-from nxconvert.mapping.stated import EXACT_DTYPES, imported
+from nxconvert.mapping.stack_parts import Column, Numbers, frames_type, one_type, shared_attrs, times_of, whole_numbers
+from nxconvert.mapping.stated import imported
 from nxconvert.record import Field, Record
 from nxconvert.tree import Link, NewDataset, Run, Virtual
 
 STACK_ROW = "stack_row"
 """The field that says which row of the stack each row of a record is."""
 
-LOOKED_AT = 16 << 20
-"""Bytes of frames that are looked at at once."""
-
 INVALID = "invalid"
 """The name among ``values:`` of rows of which something is missing."""
-
-Numbers = np.ndarray[Any, Any]
 
 
 def role_of(name: str, roles: Sequence[str]) -> str:
@@ -61,21 +55,6 @@ def is_main(layout: Layout, key: Mapping[str, str]) -> bool:
 
 
 @dataclass
-class _Column:
-    """What one record has for one rule: values, or the place of its frames."""
-
-    values: Numbers | None
-    gone: Numbers | None
-    attrs: Mapping[str, Any]
-    dtype: np.dtype[Any]
-    item: tuple[int, ...] = ()
-    path: str = ""
-    source: str = ""
-    whole: tuple[int, int] | None = None
-    """The lowest and highest value of frames of floats that are whole numbers, all of them."""
-
-
-@dataclass
 class _Part:
     """What a stack needs of one record."""
 
@@ -84,7 +63,7 @@ class _Part:
     rows: int
     source: str
     times: dict[str, Numbers]
-    columns: dict[int, _Column | None]
+    columns: dict[int, Column | None]
     numbered: str = ""
 
 
@@ -148,7 +127,7 @@ class Stacks:
         part = _Part(key, role_of(name, self.stack.order), rows, record.source, {}, {})
         part.numbered = numbered if STACK_ROW not in paths else ""
         for by in (STACK_ROW, *self.stack.by):
-            times = _times(record.fields.get(by), rows)
+            times = times_of(record.fields.get(by), rows)
             if times is not None:
                 part.times[by] = times
         for rule in self.rules:
@@ -159,7 +138,7 @@ class Stacks:
 
     def _column(
         self, rule: Rule, record: Record, written: Record, paths: Mapping[str, str], part: _Part
-    ) -> _Column | None:
+    ) -> Column | None:
         names = (rule.file.field, *rule.file.also)
         f = next((record.fields[n] for n in names if n in record.fields), None)
         if f is None:
@@ -180,7 +159,7 @@ class Stacks:
         if len(values) < part.rows:
             gone = np.concatenate([gone[: len(values)], np.ones(part.rows - len(values), bool)])
             values = np.concatenate([values, np.zeros(part.rows - len(values), values.dtype)])
-        return _Column(values, gone, f.attrs, f.dtype, source=f.source)
+        return Column(values, gone, f.attrs, f.dtype, source=f.source)
 
     def _stand_in(self, rule: Rule, record: Record, part: _Part) -> Field | None:
         absent = rule.file.absent
@@ -196,7 +175,7 @@ class Stacks:
             )
         return stand_in(rule, absent, record, part.rows)
 
-    def _frames(self, rule: Rule, f: Field, paths: Mapping[str, str], part: _Part) -> _Column:
+    def _frames(self, rule: Rule, f: Field, paths: Mapping[str, str], part: _Part) -> Column:
         if f.name not in paths:
             over = self.stack.over
             raise InputError(
@@ -212,8 +191,8 @@ class Stacks:
             )
         gone = None if f.mask is None else f.mask.read().astype(bool)
         beside = f.dtype.kind == "f" and part.role != self.stack.order[-1]
-        whole = _whole(f.values) if beside else None
-        return _Column(None, gone, f.attrs, f.dtype, f.item_shape, paths[f.name], f.source, whole)
+        whole = whole_numbers(f.values) if beside else None
+        return Column(None, gone, f.attrs, f.dtype, f.item_shape, paths[f.name], f.source, whole)
 
     # When all records have come
 
@@ -286,16 +265,16 @@ class Stacks:
             [np.zeros(p.rows, bool) if c.gone is None else c.gone for p, c in zip(parts, known, strict=True)]
         )[_flat(parts, which, rows)]
         missing |= gone
-        attrs = _shared_attrs(known, rule)
+        attrs = shared_attrs(known, rule)
         attrs.pop("interpretation", None)  # of NXdata; that of a detector has none
         if gone.any():
             attrs[MISSING_ROWS] = np.flatnonzero(gone)
         if not known[0].path:
-            values = np.concatenate(_one_type([c.values for c in known if c.values is not None], known, rule))
+            values = np.concatenate(one_type([c.values for c in known if c.values is not None], known, rule))
             chosen = values[_flat(parts, which, rows)]
             return NewDataset(Values(chosen, TEXT if is_text(known[0].dtype) else None), attrs)
         main = max(range(len(parts)), key=lambda i: (parts[i].role == self.stack.order[-1], parts[i].rows))
-        dtype = _frames_type(known, rule, known[main])
+        dtype = frames_type(known, rule, known[main])
         if len(known) == 1 and dtype == known[0].dtype and bool((np.diff(rows) > 0).all()):
             return Link(known[0].path, "hard")
         return Virtual(list(_runs(known, which, rows)), (len(rows), *known[0].item), dtype, attrs)
@@ -326,7 +305,7 @@ def _flat(parts: list[_Part], which: Numbers, rows: Numbers) -> Numbers:
     return np.asarray(starts[which] + rows)
 
 
-def _runs(columns: Sequence[_Column], which: Numbers, rows: Numbers) -> Iterator[Run]:
+def _runs(columns: Sequence[Column], which: Numbers, rows: Numbers) -> Iterator[Run]:
     breaks = np.flatnonzero((np.diff(which) != 0) | (np.diff(rows) != 1)) + 1
     for start, stop in pairwise([0, *breaks.tolist(), len(rows)]):
         yield Run(columns[int(which[start])].path, int(rows[start]), stop - start)
@@ -370,103 +349,6 @@ def _unnamed(rule: Rule, source: str, role: str) -> UsageError:
         f"{source}: its {rule.file.key} is {role}, which has no number at {rule.where}",
         f"named are {', '.join(rule.file.values)}",
     )
-
-
-def _shared_attrs(columns: Sequence[_Column], rule: Rule) -> dict[str, Any]:
-    """Return the attributes that all parts have, and refuse units that differ."""
-    units = {str(c.attrs["units"]) for c in columns if c.attrs.get("units")}
-    if len(units) > 1:
-        raise UsageError(
-            f"{columns[0].source}: {rule.file.field} of one stack is in {', '.join(sorted(units))}",
-            f"state units: in {rule.where}",
-        )
-    first = columns[0].attrs
-    same = {k: v for k, v in first.items() if all(k in c.attrs and np.array_equal(c.attrs[k], v) for c in columns)}
-    return {**same, "units": units.pop()} if units else same
-
-
-def _one_type(values: list[Numbers], columns: Sequence[_Column], rule: Rule) -> list[Numbers]:
-    """Return columns in a type that holds all of them."""
-    kinds = {is_text(c.dtype) for c in columns}
-    if kinds == {True}:
-        return values
-    if len(kinds) > 1:
-        raise UsageError(
-            f"{columns[0].source}: {rule.file.field} is text in one record of a stack and numbers in another"
-        )
-    dtype = np.result_type(*(v.dtype for v in values))
-    for v, c in zip(values, columns, strict=True):
-        if not np.array_equal(v.astype(dtype).astype(v.dtype), v, equal_nan=v.dtype.kind == "f"):
-            raise UsageError(
-                f"{c.source}: {rule.file.field} has values that no {dtype.name} holds", "state another dtype"
-            )
-    return [v.astype(dtype) for v in values]
-
-
-def _frames_type(columns: Sequence[_Column], rule: Rule, main: _Column) -> np.dtype[Any]:
-    """Return the type of a view: that of the main record when it holds all values, else one that does."""
-    stated = np.dtype(rule.file.dtype) if rule.file.dtype in EXACT_DTYPES else main.dtype
-    if all(_holds(stated, c) for c in columns):
-        return stated
-    dtype = np.result_type(*(c.dtype for c in columns))
-    for c in columns:
-        if rule.file.dtype or not _holds(dtype, c):
-            raise UsageError(
-                f"{c.source}: frames of {', '.join(sorted({c.dtype.name for c in columns}))} do not all fit "
-                f"{(stated if rule.file.dtype else dtype).name}, the type of the stack",
-                "state a wider dtype, or write the records without a stack",
-            )
-    return dtype
-
-
-def _holds(dtype: np.dtype[Any], column: _Column) -> bool:
-    """Tell whether a type holds all values of frames."""
-    other = column.dtype
-    if dtype.kind == "f" and other.kind in "iu":
-        return bool(8 * other.itemsize <= np.finfo(dtype).nmant + 1)
-    if dtype.kind in "iu" and column.whole is not None:
-        limits = np.iinfo(dtype)
-        return int(limits.min) <= column.whole[0] and column.whole[1] <= int(limits.max)
-    return bool(np.can_cast(other, dtype, "safe"))
-
-
-def _whole(frames: Array) -> tuple[int, int] | None:
-    """Return the lowest and highest value of frames when all are whole numbers, else None."""
-    low, high = 0, 0
-    size = max(1, frames.dtype.itemsize * (frames.size // max(1, frames.shape[0])))
-    step = max(1, LOOKED_AT // size)
-    for start in range(0, frames.shape[0], step):
-        values = frames.read((slice(start, min(start + step, frames.shape[0])),))
-        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-            return None
-        low, high = min(low, int(values.min(initial=0))), max(high, int(values.max(initial=0)))
-    return low, high
-
-
-def _times(f: Field | None, rows: int) -> Numbers | None:
-    """Return when each row was taken, as numbers; None when that is not known of all."""
-    if (
-        f is None
-        or (f.per_row and (f.item_shape or f.shape[0] != rows))
-        or (not f.per_row and f.shape not in ((), (1,)))
-    ):
-        return None
-    if f.mask is not None and f.mask.read().any():
-        return None
-    values = f.values.read()
-    numbers = _seconds(decode(values).reshape(-1)) if is_text(f.dtype) else values.reshape(-1)
-    if numbers is None or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
-        return None
-    out = numbers.astype(np.float64)
-    return out if f.per_row else np.full(rows, out[0])
-
-
-def _seconds(texts: Numbers) -> Numbers | None:
-    """Return the seconds of times as ISO 8601 writes them; None when one is none."""
-    try:
-        return np.array([datetime.fromisoformat(str(t)).timestamp() for t in texts])
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def keyed(record: Record, layout: Layout, taken: dict[str, int]) -> Record:
