@@ -7,6 +7,7 @@ exact; with units, scale or offset it is exact to 2 ulp, of the larger of the va
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -331,6 +332,20 @@ def _registry() -> Any:
     return pint.UnitRegistry(cache_folder=None)
 
 
+def _converted(value: float, given: str, wanted: str) -> float:
+    """Convert a number; A means ampere, but angstrom where the other unit is one of length."""
+    import pint
+
+    given, wanted = _SPELT.get(given, given), _SPELT.get(wanted, wanted)
+    try:
+        return float(_registry().convert(value, given, wanted))
+    except pint.DimensionalityError:
+        lengths = [re.sub(r"\bA\b", "angstrom", unit) for unit in (given, wanted)]
+        if lengths == [given, wanted]:
+            raise
+        return float(_registry().convert(value, *lengths))
+
+
 def ratio(given: str, wanted: str) -> float:
     """Return how many of one unit one of another is.
 
@@ -342,8 +357,7 @@ def ratio(given: str, wanted: str) -> float:
     import pint
 
     try:
-        zero = _registry().convert(0.0, _SPELT.get(given, given), _SPELT.get(wanted, wanted))
-        one = _registry().convert(1.0, _SPELT.get(given, given), _SPELT.get(wanted, wanted))
+        zero, one = _converted(0.0, given, wanted), _converted(1.0, given, wanted)
     except pint.UndefinedUnitError as error:
         raise ValueError(f"there is no unit {error.unit_names!r}".replace("('", "'").replace("',)", "'")) from None
     except pint.DimensionalityError:
@@ -352,7 +366,7 @@ def ratio(given: str, wanted: str) -> float:
         raise ValueError(f"{given!r} or {wanted!r} is no unit ({type(error).__name__})") from None
     if zero != 0:
         raise ValueError(f"{given} and {wanted} have different zeros, which no factor converts")
-    return float(one)
+    return one
 
 
 def unit_problem(rule: RuleFile) -> tuple[str, str]:
