@@ -288,7 +288,7 @@ def test_the_way_of_the_how_to_to_a_mapping(id33: Path) -> None:
         if mapping:
             (id33 / "id33.yaml").write_text(mapping, "utf-8")
         assert "invertible: all that it exports comes back" in run(id33, *check).stdout
-        assert run(id33, *test).stdout == "the same: 1 records, 6 fields out and back\n"
+        assert run(id33, *test).stdout == "the same: 1 record, 6 fields out and back\n"
     assert run(id33, *export).returncode == 0
     lines = (id33 / "scan.csv").read_text("utf-8").splitlines()
     assert lines[1:] == ["eta,I0", "10.0,12", "10.1,25", "10.2,7"]
