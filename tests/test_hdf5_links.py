@@ -146,3 +146,49 @@ def test_a_missing_source_ends_a_copy_unless_it_may_be_missing(tmp_path: Path) -
     nxconvert.convert(tmp_path / "v.h5", tmp_path / "kept.h5", links="keep")
     with h5py.File(tmp_path / "kept.h5") as file:
         assert file["v"].is_virtual
+
+
+def _counted(path: Path, filename: bytes, name: bytes) -> None:
+    """Write a virtual dataset of numbered sources, five values each, as long as there are some."""
+    space = h5py.h5s.create_simple((5,), (h5py.h5s.UNLIMITED,))
+    space.select_hyperslab((0,), (h5py.h5s.UNLIMITED,), (5,), (5,))
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_virtual(space, filename, name, h5py.h5s.create_simple((5,)))
+    plist.set_fill_value(np.array(-1))
+    whole = h5py.h5s.create_simple((5,), (h5py.h5s.UNLIMITED,))
+    with h5py.File(path, "a", libver="latest") as file:
+        h5py.h5d.create(file.id, b"v", h5py.h5t.NATIVE_INT64, whole, plist)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_numbered_source_that_is_missing_does_not_hide_later_ones(tmp_path: Path, inside: bool) -> None:
+    if inside:
+        with h5py.File(tmp_path / "v.h5", "w", libver="latest") as file:
+            for block in (0, 1, 4, 5):
+                file[f"g/s{block}"] = np.arange(10 * block, 10 * block + 5)
+        _counted(tmp_path / "v.h5", b".", b"/g/s%b")
+    else:
+        for block in (0, 1, 4, 5):
+            _source(tmp_path / f"s_{block}.h5", 10 * block)
+        _source(tmp_path / "s_x7.h5", 0)
+        _counted(tmp_path / "v.h5", b"s_%b.h5", b"d")
+    missing = r"2 of 6 sources are missing: \S*s_?2\S* \([^()]*\), \S*s_?3\S* \("
+    with nxconvert.open(tmp_path / "v.h5::/v") as data, pytest.raises(InputError, match=missing):
+        data[()]
+    if not inside:
+        with pytest.raises(InputError, match=missing):
+            nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5")
+        assert not (tmp_path / "out.h5").exists()
+    with nxconvert.open(tmp_path / "v.h5::/v", allow_missing=True) as data:
+        assert data[()].reshape(-1, 5)[:, 0].tolist() == [0, 10, -1, -1, 40, 50]
+        assert any("2 of 6 sources are missing" in str(n) for n in data.report.notices)
+    nxconvert.convert(tmp_path / "v.h5::/v", tmp_path / "out.csv", allow_missing=True)
+    assert np.loadtxt(tmp_path / "out.csv", skiprows=2)[::5].tolist() == [0, 10, -1, -1, 40, 50]
+
+
+def test_a_far_number_costs_no_time(tmp_path: Path) -> None:
+    for block in (0, 1, 10**15):
+        _source(tmp_path / f"s_{block}.h5", 10)
+    _counted(tmp_path / "v.h5", b"s_%b.h5", b"d")
+    with pytest.raises(InputError, match=r"sources are missing: s_2\.h5"):
+        nxconvert.convert(tmp_path / "v.h5", tmp_path / "out.h5")

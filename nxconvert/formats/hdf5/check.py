@@ -14,9 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h5py import h5d, h5s
+from h5py import h5d, h5g, h5i, h5p, h5s
 
 from nxconvert.errors import InputError, PolicyError
+from nxconvert.tree import Group
 
 if TYPE_CHECKING:
     from nxconvert.formats.hdf5.read import H5Dataset
@@ -27,6 +28,9 @@ OWN_FILTERS = 255
 BITSHUFFLE = 32008
 SOURCE = "virtual dataset source"
 _BLOCK = re.compile(r"%%|%\d*b")
+
+FURTHEST = 1000
+"""How many numbered sources may be missing one after the other."""
 
 
 def readable(dataset: H5Dataset) -> None:
@@ -199,7 +203,8 @@ def _source(dataset: H5Dataset, filename: str, path: str) -> H5Dataset:
 def _numbered(names: tuple[str, str], space: h5s.SpaceID, dataset: H5Dataset) -> Iterator[tuple[str, str]]:
     """Yield the names of the sources of one mapping: where it has no end, ``%b`` stands for the number of a block.
 
-    Blocks are counted as far as the dataset reaches, and one beyond nothing: the first must be there.
+    HDF5 takes the first block that is missing for the end. So blocks are counted as far as the dataset reaches, and on
+    to the last that is on disk; where there is none at all, the first is missing.
     """
     if not any(_BLOCK.search(name) for name in names):
         yield names
@@ -210,8 +215,56 @@ def _numbered(names: tuple[str, str], space: h5s.SpaceID, dataset: H5Dataset) ->
         for n, first, step, many in zip(dataset.shape, start, stride, count, strict=True):
             if many == h5s.UNLIMITED:
                 blocks = max(1, -(-(n - int(first)) // int(step)))
+                blocks = max(blocks, min(_last_block(names, dataset), blocks + FURTHEST) + 1)
     for block in range(blocks):
         yield _of_block(names[0], block), _of_block(names[1], block)
+
+
+def _last_block(names: tuple[str, str], dataset: H5Dataset) -> int:
+    """Return the highest number of a block that is there, -1 when none is."""
+    filename, path = names
+    if _BLOCK.search(filename):
+        place = dataset.file.path.parent / filename
+        there = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+        wanted = place.name
+    else:
+        above, _, wanted = path.strip("/").rpartition("/")
+        try:
+            file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source, SOURCE)
+            group = file.resolve(f"/{above}", dataset.source)
+        except InputError:
+            return -1  # each block is missing
+        there = list(group) if isinstance(group, Group) else []
+    parts = re.split(f"({_BLOCK.pattern})", wanted)
+    number = r"(\d+)"
+    pattern = "".join("%" if p == "%%" else number if _BLOCK.fullmatch(p) else re.escape(p) for p in parts)
+    matches = (re.fullmatch(pattern, name) for name in there)
+    return max((int(found[1]) for found in matches if found and len(set(found.groups())) == 1), default=-1)
+
+
+def past_gaps(dataset: H5Dataset, group: h5g.GroupID, name: bytes) -> None:
+    """Let a virtual dataset reach over numbered sources that are missing to those that are there.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, which is opened again: how far it reaches is found when it is opened first.
+    group, name
+        Where it is.
+    """
+    plist = dataset.id.get_create_plist()
+    if plist.get_layout() != h5d.VIRTUAL:
+        return
+    last = -1
+    for index in range(plist.get_virtual_count()):
+        names = (plist.get_virtual_filename(index), plist.get_virtual_dsetname(index))
+        if any(_BLOCK.search(n) for n in names):
+            last = max(last, _last_block(names, dataset))
+    if last > 0:
+        access = h5p.create(h5p.DATASET_ACCESS)
+        access.set_virtual_printf_gap(min(last, FURTHEST))
+        h5i.dec_ref(dataset.id)
+        dataset.id = h5d.open(group, name, access)
 
 
 def _of_block(name: str, block: int) -> str:

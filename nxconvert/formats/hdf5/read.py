@@ -337,7 +337,10 @@ class H5Group(_H5Node, Group):
         except DAMAGE as error:
             raise InputError(f"{self.file.path}::{path} cannot be opened: {_last_reason(str(error))}") from None
         if isinstance(id, h5d.DatasetID):
-            return H5Dataset(id, path, self.file)
+            found = H5Dataset(id, path, self.file)
+            if self.file.policy.allow_missing:
+                check.past_gaps(found, self.id, raw)
+            return found
         if isinstance(id, h5g.GroupID):
             return H5Group(id, path, self.file)
         return H5Type(id, path, self.file)
