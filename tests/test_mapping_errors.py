@@ -733,6 +733,12 @@ WRONG = {
         "absent: 'onn' is none of values:",
         "did you mean 'on'?",
     ),
+    "a default group of a stack that follows a role": (
+        stacked('{tree: "data:NXdata", default: true, links: {signal: "{y@signal}"}}'),
+        "7:5",
+        "links: signal: '{y@signal}' is no path",
+        'links: {signal: "detector/data"}',
+    ),
     "a path of roles without a stack": (
         rule('{tree: "/{scan:NXentry}/d", default: true, links: {signal: "a/b"}}'),
         "5:5",

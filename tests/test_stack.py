@@ -381,7 +381,7 @@ def test_an_info_file_that_names_no_number_is_an_error(run: Run, tmp_path: Path)
 # Files of other programs
 
 
-def nxtomo(path: Path, keys: Sequence[int], dtype: str = "u2", key_dtype: str = "u1", angle: str = "f8") -> None:
+def nxtomo(path: Path, keys: Sequence[int], dtype: str = "u2", key_dtype: str = "i8", angle: str = "f8") -> None:
     """Write an NXtomo file as other programs do, one dataset for all frames."""
     with h5py.File(path, "w") as file:
         for group, kind in (

@@ -45,7 +45,8 @@ class RuleFile:
     default
         Whether this group is the one that viewers plot; made on import.
     links
-        For such a group: ``signal`` and ``axes``, each the role whose fields it links.
+        For such a group: ``signal`` and ``axes``, each the role whose fields it links. Where records are stacked each is
+        a path below ``under``, and other names may be linked too.
     rank
         Only what has this many dimensions, the row included.
     dtype
@@ -252,6 +253,25 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """Why what a rule takes of a tree does not come back to its place.
+
+    Attributes
+    ----------
+    rule
+        The rule.
+    why
+        The reason, in a few words.
+    elsewhere
+        Whether it comes back, but at the place of another rule.
+    """
+
+    rule: Rule
+    why: str
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True)
 class Mapping:
     """A compiled mapping.
 
@@ -284,6 +304,18 @@ class Mapping:
     pairs: tuple[PairFile, ...] = ()
     conditions: tuple[str, ...] = ()
     stack: StackFile | None = None
+
+    @cached_property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """The rules that stand in the way of the way back, and why; none when all comes back to its place."""
+        from nxconvert.mapping.check import obstacles
+
+        return tuple(obstacles(self))
+
+    @property
+    def invertible(self) -> bool:
+        """Whether all that it exports comes back, be it to the place of another rule that says so."""
+        return all(o.elsewhere for o in self.obstacles)
 
     @cached_property
     def constants(self) -> tuple[Rule, ...]:

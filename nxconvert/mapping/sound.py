@@ -61,7 +61,12 @@ def check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
 def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str, *, stacked: bool) -> None:
     """Refuse links of a default group that follow no role; where records are stacked they may be paths."""
     for attribute, steps in links.items():
-        if stacked and steps and all(s.kind == Kind.LITERAL or (s.captures and not s.role) for s in steps):
+        if stacked:
+            if not steps or any(s.role or s.attribute or s.kind <= Kind.ANY for s in steps):
+                raise MappingError(
+                    f"{here}: links: {attribute}: {rule.links[attribute]!r} is no path, and a stack has no other roles",
+                    'write e.g. links: {signal: "detector/data"}',
+                )
             continue
         if attribute not in ("signal", "axes") or len(steps) != 1 or not steps[0].role:
             raise MappingError(
