@@ -45,8 +45,8 @@ class RuleFile:
     default
         Whether this group is the one that viewers plot; made on import.
     links
-        For such a group: ``signal`` and ``axes``, each the role whose fields it links. Where records are stacked each is
-        a path below ``under``, and other names may be linked too.
+        For such a group: ``signal`` and ``axes``, each the role whose fields it links. Where records are stacked each
+        is a path below ``under``, and other names may be linked too.
     rank
         Only what has this many dimensions, the row included.
     dtype
