@@ -10,11 +10,11 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -337,10 +337,26 @@ def _is_alone(found: Found, lines: Sequence[str]) -> bool:
     return len(cells) == found.run.width and all(c and found.dialect.kind(c) == _TEXT for c in cells)
 
 
-def read(
+class Part(NamedTuple):
+    """A part of a file that holds one table: where it begins and ends, in bytes, and the number of its first line."""
+
+    start: int
+    stop: int
+    line: int
+
+
+class _SeveralTablesError(InputError):
+    """A text is more than one table; the dialect is that of the longest."""
+
+    def __init__(self, message: str, dialect: Dialect) -> None:
+        super().__init__(message, "put an empty line and a line of labels before each table, or split the file")
+        self.dialect = dialect
+
+
+def records(
     text: TextFile, delimiter: str = "", decimal: str = "", comment: str = "", labels: str = "", roles: str = ""
-) -> Record:
-    """Read the one table of a foreign text file.
+) -> Iterator[Record]:
+    """Read the tables of a foreign text file: one, or several where empty lines and headers part them.
 
     Parameters
     ----------
@@ -353,21 +369,93 @@ def read(
     roles
         ``x=NAME,signal=NAME,errors=NAME,auxiliary=NAME``: confirms what the columns are.
 
+    Yields
+    ------
+    Record
+        Of several, each has its number as key.
+
     Raises
     ------
     InputError
-        When it has no table, more than one, or lines that are no rows where rows must be.
+        When there is no table, more than one that cannot be told apart, or lines that are no rows where rows must be.
     """
-    return _Reader(text, delimiter, decimal, comment).record(labels, roles)
+    stated = (delimiter, decimal, comment)
+    try:
+        reader = _Reader(text, *stated)
+        parts = [] if labels.isdigit() or not reader.may_be_several else _parts(text, reader.dialect, least=2)
+    except _SeveralTablesError as error:
+        parts = [] if labels.isdigit() else _parts(text, error.dialect)
+        if not _are_tables(text, parts, *stated):
+            raise
+    if not _are_tables(text, parts, *stated):
+        yield reader.record(labels, roles)
+        return
+    for number, part in enumerate(parts, 1):
+        found = _Reader(text, *stated, part).record(labels, roles)
+        yield replace(found, key={"scan": str(number)}, source=f"{text.name}::/{number}")
+
+
+def _are_tables(text: TextFile, parts: Sequence[Part], delimiter: str, decimal: str, comment: str) -> bool:
+    """Tell whether all of several parts are tables with labels, or of some rows."""
+    for part in parts:
+        try:
+            reader = _Reader(text, delimiter, decimal, comment, part)
+        except InputError:
+            return False
+        if reader.run.rows < 3 and not reader.is_labelled:
+            return False
+    return len(parts) > 1
+
+
+def _parts(text: TextFile, dialect: Dialect, least: int = 1) -> list[Part]:
+    """Part a text at empty lines, so that each part has a header and then rows; nothing when one has none.
+
+    Parameters
+    ----------
+    least
+        How many empty lines are between parts, at the least: two, where one may as well be between the rows of a grid.
+    """
+    parts: list[Part] = []
+    start = at = 0
+    first = number = 1
+    empty, said, rows = 0, False, False
+    with text.path.open("rb") as file:
+        for raw in file:
+            line = numerals.decoded(raw)
+            if not line.strip():
+                empty += 1
+            else:
+                if rows and empty >= least:
+                    parts.append(Part(start, at, first))
+                    start, first, said, rows = at, number, False, False
+                empty = 0
+                is_row = not rows and _is_row(line, dialect)
+                if is_row and not said:
+                    return []
+                said, rows = True, rows or is_row
+            at += len(raw)
+            number += 1
+    if rows or not parts:
+        return [*parts, Part(start, at, first)]
+    return [*parts[:-1], parts[-1]._replace(stop=at)]  # what is said at the end belongs to the last table
+
+
+def _is_row(line: str, dialect: Dialect) -> bool:
+    """Tell whether a line has more numbers than words."""
+    if dialect.is_comment(line):
+        return False
+    kinds = [dialect.kind(cell) for cell in dialect.cells(line.strip("\r\n"))]
+    return kinds.count(_NUMBERED) > kinds.count(_TEXT)
 
 
 class _Reader:
-    """Reads one foreign file."""
+    """Reads the one table of a foreign file, or of a part of it."""
 
-    def __init__(self, text: TextFile, delimiter: str, decimal: str, comment: str) -> None:
+    def __init__(self, text: TextFile, delimiter: str, decimal: str, comment: str, part: Part | None = None) -> None:
         self.text, self.where = text, text.name
         self.stated = Dialect(delimiter, decimal)  # either may be empty: not stated
-        self.size = text.path.stat().st_size
+        self.part = part or Part(0, text.path.stat().st_size, 1)
+        self.size = self.part.stop - self.part.start
         self.whole = self.size <= SMALL
         found = None
         for look in [self.size] if self.whole else [SMALL // 16, SMALL // 4]:
@@ -395,10 +483,12 @@ class _Reader:
     def _take(self, size: int) -> None:
         """Take the lines at the beginning of the file."""
         with self.text.path.open("rb") as file:
+            file.seek(self.part.start)
             raw = file.read(size)
-        self.offset = 3 if raw.startswith(codecs.BOM_UTF8) else 0
+        mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
+        self.offset = self.part.start + mark
         end = rb"(?<=\n)" if b"\n" in raw else rb"(?<=\r)"
-        parts = [line for line in re.split(end, raw[self.offset :]) if line]
+        parts = [line for line in re.split(end, raw[mark:]) if line]
         self.raw = _logical(parts if self.whole else parts[:-1])
         self.lines = [numerals.decoded(line).rstrip("\r\n") for line in self.raw]
 
@@ -415,10 +505,10 @@ class _Reader:
                 self._refuse(other.first)
             many = other.rows > 8 or (other.rows > 2 and other.rows * 10 > run.rows)
             if many or (other.rows > 2 and not before and other.width == run.width):
-                raise InputError(
+                raise _SeveralTablesError(
                     f"{self.where} has more than one table: from line {self._number(near.first)} and "
                     f"from line {self._number(far.first)}",
-                    "split it, or name its format with --from",
+                    self.dialect,
                 )
             if not before and other.width == run.width:
                 self._refuse(between[0])
@@ -445,10 +535,21 @@ class _Reader:
                 remarks = 0
 
     def _second(self, i: int, what: str) -> None:
-        raise InputError(
-            f"{self.where} has more than one table: {what} in line {self._number(i)}",
-            "split it, or name its format with --from",
+        raise _SeveralTablesError(
+            f"{self.where} has more than one table: {what} in line {self._number(i)}", self.dialect
         )
+
+    @property
+    def is_labelled(self) -> bool:
+        """Tell whether a line names the columns."""
+        return self._label_line() is not None
+
+    @property
+    def may_be_several(self) -> bool:
+        """Tell whether there are comments, and more than one empty line at once, between the rows of a small file."""
+        between = range(self.first, self.run.stop)
+        empty = any(not self.lines[i].strip() and not self.lines[i + 1].strip() for i in between[:-1])
+        return self.whole and empty and any(map(self._is_comment, between))
 
     def _nearest_names(self, i: int) -> bool:
         """Tell whether the line right above a line names the columns, so that its first row cannot."""
@@ -457,7 +558,7 @@ class _Reader:
 
     def _number(self, i: int) -> int:
         """Return the number of a line in the file."""
-        return 1 + sum(max(1, line.count(b"\n")) for line in self.raw[:i])
+        return self.part.line + sum(max(1, line.count(b"\n")) for line in self.raw[:i])
 
     def _is_comment(self, i: int) -> bool:
         return self.dialect.is_comment(self.lines[i])
@@ -566,9 +667,9 @@ class _Reader:
             lines = self.lines[self.run.stop :]
             return self.offset + sum(map(len, self.raw[: self.run.stop])), [line for line in lines if line.strip()]
         with self.text.path.open("rb") as file:
-            file.seek(self.size - TAIL)
+            file.seek(self.part.stop - TAIL)
             raw = file.read(TAIL).splitlines(keepends=True)[1:]
-        stop = self.size
+        stop = self.part.stop
         footer: list[str] = []
         while raw:
             line = numerals.decoded(raw[-1]).rstrip("\r\n")

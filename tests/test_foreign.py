@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nxconvert import textfile
-from nxconvert.conversion import Plan, open_records
+from nxconvert import foreign, textfile
+from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.errors import InputError
 from nxconvert.format import Report
 from nxconvert.location import Location
@@ -159,3 +160,94 @@ def test_every_number_of_any_table_comes_back(data: st.DataObject, separator: st
     assert list(found) == [f"c{i}" for i in range(width)]
     for i, values in enumerate(found.values()):
         assert [float(v) for v in values] == [float(r[i]) for r in rows]  # type: ignore[arg-type]
+
+
+# Several tables in one file
+
+
+def tables(path: Path, **stated: str) -> list[tuple[dict[str, str], dict[str, list[object]], str]]:
+    text = foreign.TextFile(path)
+    found = []
+    for r in foreign.records(text, **stated):
+        comment = str(r.fields["comment"].values.read()[()]) if "comment" in r.fields else ""
+        found.append((dict(r.key), {f.name: f.values.read().tolist() for f in r.columns}, comment))
+    text.close()
+    return found
+
+
+TWO = [({"scan": "1"}, {"a": [1, 3, 4], "b": [2, 4, 5]}), ({"scan": "2"}, {"a": [5, 7, 9], "b": [6.5, 8, 10]})]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n", " \n"])
+@pytest.mark.parametrize("label", ["# a b", "a b", "a,b"])
+def test_tables_apart_by_empty_lines_and_labels_are_records(tmp_path: Path, label: str, gap: str, end: str) -> None:
+    first, second = "1 2\n3 4\n4 5\n", "5 6.5\n7 8\n9 10\n"
+    if "," in label:
+        first, second = first.replace(" ", ","), second.replace(" ", ",")
+    text = f"{label}\n{first}{gap}{label}\n{second}{gap}# the end\n"
+    (tmp_path / "a.dat").write_bytes(text.replace("\n", end).encode())
+    found = tables(tmp_path / "a.dat")
+    assert [(key, columns) for key, columns, _ in found] == TWO
+    assert found[1][2].endswith("end")
+
+
+def test_tables_may_have_columns_of_their_own_and_headers_of_several_lines(tmp_path: Path) -> None:
+    head = "# of the file\n\n"
+    one = "# scan 1\n# motor: 5\n#\n# x y\n" + "".join(f"{i} {i * 2}\n" for i in range(20))
+    two = "# scan 2\n# motor: 6\n#\n# x y z\n" + "".join(f"{i} {i * 3} {i / 4}\n" for i in range(30))
+    (tmp_path / "a.dat").write_text(head + one + "\n" + two)
+    (first, a, said), (second, b, _) = tables(tmp_path / "a.dat")
+    assert (first, second) == ({"scan": "1"}, {"scan": "2"})
+    assert [*a] == ["x", "y"]
+    assert [*b] == ["x", "y", "z"]
+    assert b["z"] == [i / 4 for i in range(30)]
+    assert said.splitlines()[:2] == ["# of the file", "# scan 1"]
+    report = convert([str(tmp_path / "a.dat")], str(tmp_path / "a.h5"), Plan())
+    assert not report.failed
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["1/header/motor"][()] == 5
+        assert file["2/header/motor"][()] == 6
+        assert file["2/data"].attrs["signal"] == "y"
+
+
+def test_two_empty_lines_and_comments_part_tables_as_in_gnuplot(tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_text("# first\n1 2\n2 3\n3 4\n\n\n# second\n1 5\n2 6\n3 7\n")
+    assert [c for _, c, _ in tables(tmp_path / "a.dat")] == [
+        {"col1": [1, 2, 3], "col2": [2, 3, 4]},
+        {"col1": [1, 2, 3], "col2": [5, 6, 7]},
+    ]
+
+
+def test_a_grid_with_empty_lines_stays_one_table(tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_text("# x y z\n1 2 3\n1 3 4\n\n# next\n2 2 5\n2 3 6\n\n3 2 7\n")
+    assert [c for _, c, _ in tables(tmp_path / "a.dat")] == [
+        {"x": [1, 1, 2, 2, 3], "y": [2, 3, 2, 3, 2], "z": [3, 4, 5, 6, 7]}
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a b\n1 2\n3 4\n# a b\n5 6\n7 8\n",
+        "# a b\n" + "1 2\n" * 9 + "\n" + "1 2 3\n" * 9,
+        "# a b\n" + "1 2\n" * 9 + "\n# c d e\n" + "1 2 3\n" * 9 + "\nthe end of it\n1 2\n",
+    ],
+)
+def test_tables_that_cannot_be_told_apart_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.dat").write_text(text)
+    with pytest.raises(InputError, match="more than one table") as raised:
+        tables(tmp_path / "a.dat")
+    assert "empty line" in raised.value.tip
+
+
+def test_the_lines_of_a_later_table_are_counted_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,6\n\na,c\n" + "1,2\n" * 300 + "5,oops\n" + "1,2\n" * 300)
+    with pytest.raises(InputError, match=r"a\.csv:307: column 2 \(c\): 'oops'"):
+        tables(tmp_path / "a.csv")
+
+
+def test_roles_can_be_stated_of_all_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,6\n\na,b\n1,2\n3,4\n3,4\n")
+    text = foreign.TextFile(tmp_path / "a.csv")
+    assert [r.fields["b"].role for r in foreign.records(text, roles="x=b,signal=a")] == [Role.AXIS] * 2

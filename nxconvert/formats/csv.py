@@ -159,7 +159,7 @@ def quoted(text: str, separator: str = ",") -> bytes:
 
 
 class CsvRecords(Records):
-    """The one record of a CSV file."""
+    """The one record of a CSV file; of a foreign one, its tables."""
 
     def __init__(self, path: Path, options: Mapping[str, str]) -> None:
         self.text = foreign.TextFile(path)
@@ -171,7 +171,7 @@ class CsvRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         known, start, stop, line = _memo(self.text.path)
         if known is None:
-            yield foreign.read(self.text, **self.options)
+            yield from foreign.records(self.text, **self.options)
             return
         sheet = self._sheet(known, start, stop, line)
         source = str(self.path)

@@ -117,7 +117,7 @@ def _one_line(text: object) -> str:
 
 
 class PlainRecords(Records):
-    """The one record of a file of plain columns."""
+    """The one record of a file of plain columns; of a foreign one, its tables."""
 
     def __init__(self, path: Path, options: Mapping[str, str]) -> None:
         self.text = foreign.TextFile(path)
@@ -129,7 +129,7 @@ class PlainRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         known, start, lines = self._memo()
         if known is None:
-            yield foreign.read(self.text, **self.options)
+            yield from foreign.records(self.text, **self.options)
             return
         described: Any = known.get("columns")
         try:
