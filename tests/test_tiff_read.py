@@ -331,3 +331,15 @@ def test_every_file_of_the_corpus_is_read_as_tifffile_reads_it(corpus: Path) -> 
         for (_, dtype), wanted in groups.items():
             assert any(f.dtype == dtype and np.array_equal(f, wanted) for f in found), path
     assert seen > 60
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, "text"), (12, [float("nan")] * 2), (11, [1.5, 2.5])])
+def test_pages_below_a_page_are_where_integers_say(tmp_path: Path, kind: int, value: Any) -> None:
+    import tifffile
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((4, 5), "u2"), extratags=[(65330, kind, len(value), value, True)])
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HH", 65330, kind), struct.pack("<HH", 330, kind)))
+    assert FORMAT.open is not None
+    with pytest.raises(InputError, match="SubIFDs of page"):
+        list(FORMAT.open(Location(str(path)), Policy(), Report()))

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nxconvert import memo
-from nxconvert.array import Array, Box, full_box
 from nxconvert.dissection import Dissection, Entry, FileContent, pixels
 from nxconvert.errors import InputError
+from nxconvert.folder import FileFrames, Rows, image_files, other_image, stranger
 from nxconvert.format import Location, Policy, Records, Report
 from nxconvert.formats.cbf import EXTENSION, PRIVATE, ROW
 from nxconvert.formats.cbf.sections import dissect
 from nxconvert.image import MEMO, described
 from nxconvert.record import Record
-
-
-class FileFrames(Array):
-    """The frames of a sequence of files, one in each.
-
-    Parameters
-    ----------
-    paths
-        The files, in the order of their rows.
-    item
-        Shape of a frame.
-    dtype
-        As it is stored.
-    """
-
-    __slots__ = ("_item", "_paths", "_stored")
-
-    def __init__(self, paths: Sequence[Path], item: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._paths, self._item, self._stored = paths, item, dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self._paths), *self._item)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._stored.newbyteorder("=")
-
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        rows, *inner = full_box(box, self.shape)
-        paths = self._paths[rows]
-        out = np.empty((len(paths), *self._item), self.dtype)
-        for i, path in enumerate(paths):
-            with FileContent(path) as content:
-                found = dissect(content)
-                if not _alike(found, self._item, self._stored):
-                    raise InputError(f"{path} is another image than when it was opened")
-                out[i] = pixels(content, found, 0)
-        return out[(slice(None), *inner)]
 
 
 class FolderRecords(Records):
@@ -69,13 +30,13 @@ class FolderRecords(Records):
 
     def __init__(self, location: Location, policy: Policy, report: Report) -> None:
         self.path, self.policy = location.path, policy
-        found: dict[int, tuple[Path, list[Entry]]] = {}
+        found: Rows[list[Entry]] = Rows(self.path)
         text, dtype = "", np.dtype(np.int32)
         item: tuple[int, ...] = ()
         for path in folder_files(self.path):
             with FileContent(path) as content:
                 parts = dissect(content)
-            if not found:
+            if not found.found:
                 item, dtype = parts.frames[0].shape, parts.frames[0].dtype
             header = [*parts.header, *parts.frames[0].header]
             said: dict[str, str] = {}
@@ -84,24 +45,22 @@ class FolderRecords(Records):
             row, mine = said.get(ROW, ""), said.get(MEMO, "")
             text = text or mine
             if not row.isdecimal() or mine != text:
-                raise InputError(f"{path} is no file of the sequence", "take it out of the folder")
+                raise stranger(path)
             if not _alike(parts, item, dtype):
-                raise InputError(f"{path} holds another image than the files before it")
-            if int(row) in found:
-                twin = found[int(row)][0]
-                raise InputError(f"{path} and {twin} are both frame {int(row)}", "take one out of the folder")
-            found[int(row)] = path, header
-        if not found:
+                raise other_image(path)
+            found.add(int(row), path, header)
+        if not found.found:
             raise InputError(f"{self.path} holds no CBF file")
         self.known, rows = self._known(text)
-        gone = [r for r in range(rows) if r not in found] if rows < 10 * len(found) else [len(found)]
-        if gone or len(found) != rows:
-            some = ", ".join(map(str, gone[:5])) + (", ..." if len(gone) > 5 else "")
-            raise InputError(
-                f"{self.path}: {len(found):,} of {rows:,} frames are there; missing: {some}", "bring them back"
-            )
-        self.headers = [found[row][1] for row in range(rows)]
-        self.frames = FileFrames([found[row][0] for row in range(rows)], item, dtype)
+        files = found.complete(rows)
+        self.headers = [header for _, header in files]
+
+        def frame(path: Path) -> np.ndarray[Any, Any] | None:
+            with FileContent(path) as content:
+                parts = dissect(content)
+                return pixels(content, parts, 0) if _alike(parts, item, dtype) else None
+
+        self.frames = FileFrames([path for path, _ in files], item, dtype.newbyteorder("="), frame)
         if int(np.prod(item)) * dtype.itemsize > policy.memory:
             raise InputError(f"{self.path}: a frame of {item} is too large", "give more with --memory")
 
@@ -131,4 +90,4 @@ def _alike(found: Dissection, item: tuple[int, ...], dtype: np.dtype[Any]) -> bo
 
 def folder_files(folder: Path) -> list[Path]:
     """Return the CBF files of a folder."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == EXTENSION and not p.name.startswith("."))
+    return image_files(folder, (EXTENSION,))

@@ -2,76 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Array, Box, full_box, named_type
+from nxconvert.array import named_type
 from nxconvert.errors import InputError
+from nxconvert.folder import FileFrames, Rows, image_files, other_image, stranger
 from nxconvert.format import Location, Policy, Records, Report
 from nxconvert.formats.tiff import private
 from nxconvert.formats.tiff.pages import Layout
 from nxconvert.formats.tiff.read import TiffRecords, described, key_of
 from nxconvert.record import Record
-
-
-class FileFrames(Array):
-    """The frames of a sequence of files, one in each.
-
-    Parameters
-    ----------
-    paths
-        The files, in the order of their rows.
-    layout
-        What each holds.
-    policy
-        What they may do.
-    """
-
-    __slots__ = ("_layout", "_paths", "_policy")
-
-    def __init__(self, paths: Sequence[Path], layout: Layout, policy: Policy) -> None:
-        self._paths, self._layout, self._policy = paths, layout, policy
-
-    def shaped(self, item: tuple[int, ...]) -> FileFrames:
-        """Return the same frames with another shape of an item, which has as many elements."""
-        if math.prod(item) != math.prod(self._layout.item):
-            raise ValueError(f"frames of {self._layout.item} are no {item}")
-        return FileFrames(self._paths, replace(self._layout, item=item), self._policy)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self._paths), *self._layout.item)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._layout.dtype
-
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        rows, *inner = full_box(box, self.shape)
-        paths = self._paths[rows]
-        out = np.empty((len(paths), *self._layout.item), self._layout.dtype)
-
-        def fill(i: int) -> None:
-            with TiffRecords(Location(str(paths[i])), self._policy, Report()) as file:
-                found = file.frames(next(iter(file.groups.values())))
-                if found.shape[0] != 1 or found.dtype != out.dtype:
-                    raise InputError(f"{paths[i]} is another image than when it was opened")
-                out[i] = found.read()[0].reshape(self._layout.item)
-
-        if len(paths) < 2:
-            for i in range(len(paths)):
-                fill(i)
-        else:
-            with ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2))) as pool:
-                list(pool.map(fill, range(len(paths))))
-        return out[(slice(None), *inner)]
 
 
 class SequenceRecords(Records):
@@ -85,7 +29,7 @@ class SequenceRecords(Records):
 
     def __init__(self, location: Location, policy: Policy, report: Report) -> None:
         self.path, self.policy, self.report = location.path, policy, report
-        found: dict[int, tuple[Path, dict[str, Any]]] = {}
+        found: Rows[dict[str, Any]] = Rows(self.path)
         layout: Layout | None = None
         for path in sequence_files(self.path):
             with TiffRecords(Location(str(path)), policy, report) as file:
@@ -93,32 +37,28 @@ class SequenceRecords(Records):
                 about = known.get(private.KEY, {}) if known else {}
                 row, rows = about.get("row"), about.get("rows")
                 if known is None or not isinstance(row, int) or not isinstance(rows, int):
-                    raise InputError(f"{path} is no file of the sequence", "take it out of the folder")
+                    raise stranger(path)
                 mine = next(iter(file.groups))
                 layout = layout or mine
                 if len(file.groups) != 1 or mine != layout:
-                    raise InputError(f"{path} holds another image than the files before it")
-                if row in found:
-                    raise InputError(f"{path} and {found[row][0]} are both frame {row}", "take one out of the folder")
-                found[row] = path, known
+                    raise other_image(path)
+                found.add(row, path, known)
         if layout is None:
             raise InputError(f"{self.path} holds no TIFF file")
         self.layout = layout
-        self.known = found[min(found)][1]
-        rows = self.known[private.KEY]["rows"]
-        gone = [r for r in range(rows) if r not in found]
-        if gone or len(found) != rows:
-            some = ", ".join(map(str, gone[:5])) + (", ..." if len(gone) > 5 else "")
-            raise InputError(
-                f"{self.path}: {len(found)} of {rows} frames are there; missing: {some}", "bring them back"
-            )
-        self.found = [found[r] for r in range(rows)]
+        self.known = found.found[min(found.found)][1]
+        self.found = found.complete(self.known[private.KEY]["rows"])
+
+    def _frame(self, path: Path) -> np.ndarray[Any, Any] | None:
+        with TiffRecords(Location(str(path)), self.policy, Report()) as file:
+            frames = file.frames(next(iter(file.groups.values())))
+            return frames.read()[0] if frames.shape[0] == 1 and frames.dtype == self.layout.dtype else None
 
     def keys(self) -> list[Mapping[str, str]]:
         return [key_of(self.known)]
 
     def __iter__(self) -> Iterator[Record]:
-        frames = FileFrames([path for path, _ in self.found], self.layout, self.policy)
+        frames = FileFrames([path for path, _ in self.found], self.layout.item, self.layout.dtype, self._frame)
         abouts = [known[private.KEY] for _, known in self.found]
         try:
             columns = self.known["columns"]
@@ -137,4 +77,4 @@ class SequenceRecords(Records):
 
 def sequence_files(folder: Path) -> list[Path]:
     """Return the TIFF files of a folder."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith("."))
+    return image_files(folder, (".tif", ".tiff"))

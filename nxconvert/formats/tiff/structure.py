@@ -224,7 +224,11 @@ class TiffStructure:
             tags, following = self._directory(offset, name)
             yield Page(name, offset, tags)
             if SUB_IFDS in tags:
-                for i, child in enumerate(self.numbers(tags[SUB_IFDS], f"SubIFDs of page {name}")):
+                what = f"SubIFDs of page {name}"
+                children = self.numbers(tags[SUB_IFDS], what)
+                if children.dtype.kind == "f":
+                    raise self.damaged(f"{what} are fractions")
+                for i, child in enumerate(children):
                     if int(child) in seen or not child:
                         raise self.damaged("its directories run in a circle")
                     seen.add(int(child))
@@ -269,10 +273,12 @@ class TiffStructure:
         Raises
         ------
         InputError
-            When their type is not one that TIFF has.
+            When their type is not one that TIFF has, or text.
         """
         if tag.type not in TYPES:
             raise self.damaged(f"{what} has values of the unknown type {tag.type}")
+        if np.dtype(TYPES[tag.type][0]).kind == "S":
+            raise self.damaged(f"{what} has text where numbers belong")
         values = np.frombuffer(self.raw(tag, what), np.dtype(TYPES[tag.type][0]).newbyteorder(self.order))
         if tag.type in (5, 10):
             pairs = values.reshape(-1, 2).astype(np.float64)
