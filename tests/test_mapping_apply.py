@@ -215,3 +215,21 @@ def test_roles_of_an_image_signal(tmp_path: Path) -> None:
     assert record.fields["frames"].role == Role.SIGNAL
     assert record.fields["frames"].axes == ("t", None, None)
     assert record.fields["frames"].is_image
+
+
+def test_links_of_an_application_definition_say_their_target(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        'nxconvert: 1\nname: own\nrecord: [run]\nunder: "/{run=entry:NXentry}"\nrules:\n'
+        "  - {tree: definition, constant: NXmine}\n"
+        '  - {tree: "{column}", field: "{column}", each: row}\n'
+        '  - {tree: "more:NXcollection/first", field: first, each: row, also: [a]}\n'
+        '  - {tree: "data:NXdata", default: true, links: {signal: "{y@signal}", axes: "{x@axes}"}, direction: import}\n'
+    )
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n2,3\n")
+    plan = Plan(mapping=str(tmp_path / "own.yaml"), options={"roles": "x=a,signal=b"})
+    assert not convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5"), plan).failed
+    with h5py.File(tmp_path / "b.h5") as file:
+        entry = file["entry"]
+        assert entry["data/b"].attrs["target"] == "/entry/b"
+        assert entry["more/first"] == entry["a"]
+        assert entry["data/a"].attrs["target"] == "/entry/a"

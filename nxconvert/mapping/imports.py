@@ -194,7 +194,7 @@ class Importer:
             group, name = self._home(made, rule.steps, key, rule)
             target = next((made.paths[n] for n in rule.file.also if n in made.paths), "")
             if target and name not in group and f"{group.path.rstrip('/')}/{name}" not in self._shared:
-                group.add(name, Link(target, "hard"))
+                group.add(name, _link(made, target, "hard"))
 
     def _linked_groups(self, made: Imported, stack: Made) -> None:
         """Make the groups that viewers plot, of links to what is in the tree."""
@@ -205,12 +205,9 @@ class Importer:
             for attribute, text in rule.file.links.items():
                 steps = (*(() if text.startswith("/") else above), *parse(text))
                 target = "/" + "/".join(name for s in steps if (name := _name(s, stack.key, rule)))
-                node = _node_at(made.root, target)
-                if node is None:
+                if _node_at(made.root, target) is None:
                     continue
-                if isinstance(node, NewDataset | Virtual):
-                    node.set_attr("target", target)
-                group.add(target.rpartition("/")[2], Link(target, "hard"))
+                group.add(target.rpartition("/")[2], _link(made, target, "hard"))
                 if attribute in ("signal", "axes"):
                     group.attrs[attribute] = target.rpartition("/")[2]
 
@@ -324,7 +321,8 @@ class Importer:
             for step in rule.steps:
                 group = group.require(_name(step, key, rule), step.classes[0] if step.classes else "")
             for f in [*axes, *signals]:
-                group.add(to_tree_name(f.name), Link(made.paths[f.name]))
+                path = made.paths[f.name]
+                group.add(to_tree_name(f.name), _link(made, path) if self.layout.definition else Link(path))
             group.attrs["signal"] = to_tree_name(signals[0].name)
             if axes:
                 labels = signals[0].axes or (axes[0].name,)
@@ -358,6 +356,14 @@ class Importer:
             pending.extend(c for c in group.children.values() if isinstance(c, NewGroup))
         if not made.root.attrs.get("default"):
             made.root.attrs.pop("default", None)
+
+
+def _link(made: Imported, path: str, kind: str = "soft") -> Link:
+    """Return a link to what a tree has at a path, which says where it is itself, as NeXus wants of what is linked."""
+    node = _node_at(made.root, path)
+    if isinstance(node, NewDataset | Virtual):
+        node.set_attr("target", path)
+    return Link(path, kind)
 
 
 def _node_at(root: NewGroup, path: str) -> Node | Link | None:
