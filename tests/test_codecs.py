@@ -50,9 +50,19 @@ def test_the_library_is_found() -> None:
 
 
 @pytest.mark.usefixtures("with_and_without_compiled")
-@pytest.mark.parametrize("pipeline", ["bitshuffle-lz4", "bitshuffle-zstd", "shuffle gzip", "shuffle gzip 9"])
-def test_a_soak_in_threads_makes_no_wrong_stream(tmp_path: Path, pipeline: str) -> None:
-    threads, each, size = 4, 250, 16_384
+@pytest.mark.parametrize(
+    ("pipeline", "each", "size"),
+    [
+        ("bitshuffle-lz4", 250, 16_384),
+        ("bitshuffle-zstd", 250, 16_384),
+        ("shuffle gzip", 250, 16_384),
+        ("shuffle gzip", 40, 180_001),  # large enough for our own encoder
+        ("gzip", 40, 180_001),
+        ("shuffle gzip 9", 250, 16_384),
+    ],
+)
+def test_a_soak_in_threads_makes_no_wrong_stream(tmp_path: Path, pipeline: str, each: int, size: int) -> None:
+    threads = 4
     with h5py.File(tmp_path / "f.h5", "w") as file:
         made = file.create_dataset("d", (threads * each, size), "<u2", chunks=(1, size), **PIPELINES[pipeline])
         codec = codecs.codec(filters_of(made), made.dtype, made.chunks)

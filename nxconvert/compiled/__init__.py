@@ -27,6 +27,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "nx_lines": (ctypes.c_int64, [ctypes.c_char_p, _SIZE, _POINTER]),
     "nx_bitshuffle_lz4": (_SIZE, [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]),
+    "nx_deflate": (_SIZE, [_POINTER, _SIZE, _POINTER]),
     "nx_shuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
     "nx_unshuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
     "nx_byte_offset_decode": (ctypes.c_int64, [_POINTER, _SIZE, _POINTER, _SIZE, _INT]),

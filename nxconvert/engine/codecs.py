@@ -37,6 +37,10 @@ _SIZE = Struct(">I").unpack_from
 _PIECE = 32 << 10
 _KEPT = 64 << 20
 _LARGEST = 64 << 10  # bytes of a block that the compiled encoder takes
+_AHEAD = 128 << 10  # bytes that the compiled encoder of deflate may write before it has read as many
+_SAMPLE, _SAMPLED = 16 << 10, 4  # bytes of a sample, and how many at least are looked at
+_WORTH = 256 << 10  # bytes for which samples are worth it
+_LARGER = 1.01
 _SHUFFLED = (2, 4, 8)  # bytes of an element that the compiled library shuffles
 
 
@@ -242,19 +246,27 @@ class _Bitshuffle(Codec):
 class _Deflate(Codec):
     """Filter 1, behind filter 2 or alone: zlib streams, of shuffled bytes or of the values as they are.
 
-    Levels up to 5 are encoded by ISA-L at its level 1, several times as fast as zlib and no larger; higher ones, which
-    are asked for to save space, by libdeflate.
+    Levels up to 5 are encoded by an encoder of our own, which knows noise and runs of one byte, or where there is more
+    to find by ISA-L at its level 1: many times as fast as zlib and no larger. Higher ones, which are asked for to save
+    space, are encoded by libdeflate.
     """
 
     def __init__(self, n: int, itemsize: int, level: int, *, shuffled: bool) -> None:
         self._n, self._itemsize, self._level = n, itemsize, level
         self._shuffled = shuffled and itemsize > 1
         self.room = n * itemsize + (n * itemsize >> 8) + 1024
+        own = compiled.library() if level <= 5 and n * itemsize >= _WORTH else None
+        self._own = own.nx_deflate if own is not None else None
+        if self._own is not None:
+            self.room += _AHEAD
 
     def encode(self, values: Values, buffer: Raw) -> Any:
         plain: Any = values.reshape(-1).view(np.uint8)
         if self._shuffled:
-            plain = shuffle(values, buffer[: plain.size])
+            # at the end: our encoder may write before what it has yet to read
+            plain = shuffle(values, buffer[self.room - plain.size : self.room])
+        if self._own is not None and not self._has_matches(plain):
+            return buffer[: self._own(plain.ctypes.data, plain.size, buffer.ctypes.data)].data
         if self._level > 5:
             import imagecodecs
 
@@ -264,6 +276,18 @@ class _Deflate(Codec):
         except ImportError:
             return zlib.compress(plain, self._level)
         return igzip_lib.compress(plain, min(self._level, 1), igzip_lib.COMP_ZLIB)
+
+    def _has_matches(self, plain: Raw) -> bool:
+        """Tell whether ISA-L, which looks for matches of all kinds, makes some samples smaller than our encoder."""
+        try:
+            from isal import igzip_lib
+        except ImportError:
+            return False
+        pieces = plain[: len(plain) // _SAMPLE * _SAMPLE].reshape(-1, _SAMPLE)
+        sample = pieces[len(pieces) // _SAMPLED // 2 :: len(pieces) // _SAMPLED].copy()
+        room = np.empty(sample.size + (sample.size >> 8) + 1024, np.uint8)
+        ours = self._own(sample.ctypes.data, sample.size, room.ctypes.data)
+        return ours > _LARGER * len(igzip_lib.compress(sample, 1, igzip_lib.COMP_ZLIB))
 
     def decode(self, buffer: Raw, size: int, out: Values) -> bool:
         import imagecodecs
