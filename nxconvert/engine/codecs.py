@@ -256,7 +256,7 @@ class _Deflate(Codec):
         self._shuffled = shuffled and itemsize > 1
         self.room = n * itemsize + (n * itemsize >> 8) + 1024
         own = compiled.library() if level <= 5 and n * itemsize >= _WORTH else None
-        self._own = own.nx_deflate if own is not None else None
+        self._own: Any = own.nx_deflate if own is not None else None
         if self._own is not None:
             self.room += _AHEAD
 
@@ -287,7 +287,7 @@ class _Deflate(Codec):
         sample = pieces[len(pieces) // _SAMPLED // 2 :: len(pieces) // _SAMPLED].copy()
         room = np.empty(sample.size + (sample.size >> 8) + 1024, np.uint8)
         ours = self._own(sample.ctypes.data, sample.size, room.ctypes.data)
-        return ours > _LARGER * len(igzip_lib.compress(sample, 1, igzip_lib.COMP_ZLIB))
+        return bool(ours > _LARGER * len(igzip_lib.compress(sample, 1, igzip_lib.COMP_ZLIB)))
 
     def decode(self, buffer: Raw, size: int, out: Values) -> bool:
         import imagecodecs
