@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nxconvert import textfile
 from nxconvert.array import Values
 from nxconvert.conversion import Plan, open_records
 from nxconvert.errors import InputError
@@ -19,6 +18,7 @@ from nxconvert.format import Report
 from nxconvert.formats import csv, plain
 from nxconvert.location import Location
 from nxconvert.record import Field, Record, by_name
+from nxconvert.textfile import layout, sheet
 
 
 def write(path: Path, fields: list[Field], dialect: str = "csv") -> Record:
@@ -191,8 +191,8 @@ def test_pieces_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.Mo
     fields += [Field("t", Values([f'{i},\n"' for i in range(n)]), True)] if suffix == ".csv" else []
     path = tmp_path / f"a{suffix}"
     write(path, fields)
-    monkeypatch.setattr(textfile, "SMALL", 1000)
-    monkeypatch.setattr(textfile, "PIECE", 9000)
+    monkeypatch.setattr(layout, "SMALL", 1000)
+    monkeypatch.setattr(sheet, "PIECE", 9000)
     back = read(path)
     for f in fields:
         g = back.fields[f.name]

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nxconvert import foreign, textfile
+from nxconvert import foreign
 from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.errors import InputError
 from nxconvert.format import Report
 from nxconvert.location import Location
 from nxconvert.record import Record, Role
+from nxconvert.textfile import layout, sheet
 
 
 @contextmanager
@@ -132,10 +133,10 @@ def test_a_large_file_equals_a_small_one(tmp_path: Path, monkeypatch: pytest.Mon
     rows = [f'{i},{i / 7},"t,{i}",{"" if i % 5 else i}\n' for i in range(3000)] + ["3000,1.5,u,1.5\n"]
     (tmp_path / "a.csv").write_text("n,f,t,m\n" + "".join(rows))
     small = columns(tmp_path / "a.csv")
-    monkeypatch.setattr(textfile, "PIECE", 10_000)
-    monkeypatch.setattr(textfile, "SMALL", 20_000)
-    monkeypatch.setattr("nxconvert.foreign.SMALL", 20_000)
-    monkeypatch.setattr("nxconvert.foreign.TAIL", 2_000)
+    monkeypatch.setattr(sheet, "PIECE", 10_000)
+    monkeypatch.setattr(layout, "SMALL", 20_000)
+    monkeypatch.setattr("nxconvert.foreign.reader.SMALL", 20_000)
+    monkeypatch.setattr("nxconvert.foreign.reader.TAIL", 2_000)
     large = columns(tmp_path / "a.csv")
     assert len(small["n"]) == 3001
     assert large == small

@@ -14,8 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nxconvert import compiled, foreign, numerals, textfile
+from nxconvert import compiled, numerals
 from nxconvert.conversion import Plan, convert
+from nxconvert.foreign import reader
+from nxconvert.textfile import layout, sheet
+from nxconvert.textfile.numbers import in_one_go
 
 needs_library = pytest.mark.skipif(compiled.library() is None, reason="nothing was compiled here")
 
@@ -125,7 +128,7 @@ def single(text: str) -> np.float32:
 @example(HARD)
 def test_floats_are_rounded_as_python_does(words: list[str]) -> None:
     text = "".join(f"{w},{w}\n" for w in words).encode()
-    table = numerals.in_one_go(text, [np.dtype(np.float64), np.dtype(np.float32)], len(words), b",", b".")
+    table = in_one_go(text, [np.dtype(np.float64), np.dtype(np.float32)], len(words), b",", b".")
     assert table is not None
     left = {(row, cell) for row, cell, _ in table.left}
     assert all(text == words[row].encode() for row, _, text in table.left)
@@ -148,7 +151,7 @@ def test_ordinary_numbers_are_all_settled_by_the_library() -> None:
     raw = raw[np.isfinite(raw)]
     for how in ("%r", "%.17g"):
         text = "".join(how % v + "\n" for v in raw.tolist()).encode()
-        table = numerals.in_one_go(text, [np.dtype(np.float64)], len(raw), b",", b".")
+        table = in_one_go(text, [np.dtype(np.float64)], len(raw), b",", b".")
         assert table is not None
         assert table.left == []
         assert table.columns[0].tobytes() == raw.tobytes()
@@ -173,7 +176,7 @@ def test_integers_are_read_within_their_limits(dtype: np.dtype[Any], numbers: li
     info = np.iinfo(dtype)
     numbers += [info.min, info.max, info.min - 1, info.max + 1]
     text = "".join(f"{n:+d}\n" if n % 3 == 0 else f"{n}\n" for n in numbers).encode()
-    table = numerals.in_one_go(text, [dtype], len(numbers), b",", b".")
+    table = in_one_go(text, [dtype], len(numbers), b",", b".")
     assert table is not None
     left = {row for row, _, _ in table.left}
     for row, n in enumerate(numbers):
@@ -192,7 +195,7 @@ def test_any_bytes_are_rows_or_refused(raw: bytes, separator: bytes, decimal: by
     text = raw + b"\n"
     rows = text.count(b"\n")
     kinds = [np.dtype(t) for t in ("f8", "f4", "i2", "?")][:width]
-    table = numerals.in_one_go(text, kinds, rows, separator, decimal)
+    table = in_one_go(text, kinds, rows, separator, decimal)
     if table is None:
         return
     lines = text.split(b"\n")[:-1]
@@ -209,17 +212,17 @@ def test_rows_of_all_types_with_blanks_returns_and_missing_cells() -> None:
     dtypes = [np.dtype(t) for t in CELLS[::2]]
     row = b", ".join(w.encode() for w in CELLS[1::2])
     text = row + b" ,,\r\n" + b"," * 8 + b"\r\n" + row.replace(b", ", b"\t,") + b",,\n"
-    table = numerals.in_one_go(text, dtypes, 3, b",", b".", spare=2)
+    table = in_one_go(text, dtypes, 3, b",", b".", spare=2)
     assert table is not None
     assert table.left == []
     for values, dtype, word in zip(table.columns, dtypes, CELLS[1::2], strict=True):
         assert values.dtype == dtype
         assert np.ma.getmaskarray(values).tolist() == [False, True, False]
         assert values.compressed().tolist() == [{"true": True}.get(word) or float(word)] * 2
-    assert numerals.in_one_go(text[:-3] + b"1,\n", dtypes, 3, b",", b".", spare=2) is None
-    assert numerals.in_one_go(text, dtypes, 2, b",", b".", spare=2) is None
-    assert numerals.in_one_go(text, dtypes, 4, b",", b".", spare=2) is None
-    assert numerals.in_one_go(text[:-1], dtypes, 3, b",", b".", spare=2) is None
+    assert in_one_go(text[:-3] + b"1,\n", dtypes, 3, b",", b".", spare=2) is None
+    assert in_one_go(text, dtypes, 2, b",", b".", spare=2) is None
+    assert in_one_go(text, dtypes, 4, b",", b".", spare=2) is None
+    assert in_one_go(text[:-1], dtypes, 3, b",", b".", spare=2) is None
 
 
 # By way of files, with the library and without
@@ -240,11 +243,11 @@ def converted(source: Path) -> dict[str, np.ndarray[Any, Any]] | str:
 @pytest.fixture(params=["in pieces", "at once"])
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in pieces":
-        monkeypatch.setattr(textfile, "PIECE", 3000)
-        monkeypatch.setattr(textfile, "SMALL", 2000)
-        monkeypatch.setattr(foreign, "SMALL", 2000)
-        monkeypatch.setattr(foreign, "TAIL", 500)
-        monkeypatch.setattr(foreign, "ENOUGH", 2)
+        monkeypatch.setattr(sheet, "PIECE", 3000)
+        monkeypatch.setattr(layout, "SMALL", 2000)
+        monkeypatch.setattr(reader, "SMALL", 2000)
+        monkeypatch.setattr(reader, "TAIL", 500)
+        monkeypatch.setattr(reader, "ENOUGH", 2)
 
 
 @pytest.mark.usefixtures("with_and_without_compiled", "pieces")

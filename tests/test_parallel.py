@@ -159,12 +159,13 @@ def test_a_large_table_is_the_same_from_several_processes(monkeypatch: pytest.Mo
 
 READ = """
 import sys
-from nxconvert import compiled, foreign, textfile
+from nxconvert import compiled
 from nxconvert.conversion import convert
 from nxconvert.engine import parallel
+from nxconvert.textfile import layout, sheet
 compiled.library = lambda: None  # which threads would use
-textfile.PIECE = textfile.SMALL = 1 << 12
-textfile.MANY = 4
+sheet.PIECE = layout.SMALL = 1 << 12
+sheet.MANY = 4
 parallel.processors = lambda: int(sys.argv[3])
 started = []
 usual = parallel._start

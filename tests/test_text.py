@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from conftest import needs_corpus
 
-from nxconvert import textfile
 from nxconvert.array import Values
 from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.errors import InputError, NxconvertError, UsageError
@@ -20,6 +19,7 @@ from nxconvert.format import Report
 from nxconvert.formats import csv, plain
 from nxconvert.location import Location
 from nxconvert.record import Field, Record, Role, by_name
+from nxconvert.textfile import layout, sheet
 
 
 def read(path: Path, **options: str) -> Record:
@@ -131,8 +131,8 @@ def test_large_files_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Monk
         ]
     )
     write(tmp_path / "a.csv", Record({}, fields), csv.CsvSink)
-    monkeypatch.setattr(textfile, "SMALL", 1000)
-    monkeypatch.setattr(textfile, "PIECE", 30_000)
+    monkeypatch.setattr(layout, "SMALL", 1000)
+    monkeypatch.setattr(sheet, "PIECE", 30_000)
     back = read(tmp_path / "a.csv")
     for name, f in fields.items():
         parts = [b.columns[name] for b in back.blocks([name], 1 << 16)]
