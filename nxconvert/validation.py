@@ -121,7 +121,7 @@ def look_at(tree: Tree, file: str, *, notes: bool = True) -> Validation:
                 told.problems += _plot(group, notes=notes)
             elif group.nx_class in (*ENTRIES, "NXsubentry") and (name := _definition(group)):
                 told.definitions += [name] if name not in told.definitions else []
-                told.problems += _required(group, name)
+                told.problems += dict.fromkeys(_required(group, name))  # many paths may lack one group
     return told
 
 

@@ -164,7 +164,7 @@ def test_a_group_that_a_definition_requires_may_have_any_name(tmp_path: Path) ->
     found = told(tmp_path / "m.h5")
     assert "/entry: NXmx requires a group of NXdata in it" in found
     assert "/entry/ring: NXmx requires name in it" in found
-    assert "/entry/BL01: NXmx requires a group of NXdetector in it" in found
+    assert found.count("/entry/BL01: NXmx requires a group of NXdetector in it") == 1
     assert not any("requires name in it" in t and "BL01" in t for t in found)
 
 
