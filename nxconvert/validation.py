@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert.array import decode, is_text
-from nxconvert.errors import InputError, NxconvertError
+from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Format, Report, Tree
 from nxconvert.location import Location
 from nxconvert.mapping.plot import plot_of
@@ -316,12 +316,14 @@ def validate(location: str | os.PathLike[str], *, nxdl: bool = False) -> Validat
     InputError
         When the file cannot be read, or is no tree.
     UsageError
-        When pynxtools is wanted and is not installed.
+        When the location is a part of a file, or pynxtools is wanted and is not installed.
     """
     from nxconvert import nxdl as pynxtools
     from nxconvert.conversion import Plan, open_source
 
     place = Location.parse(os.fspath(location))
+    if place.inner.strip("/") or place.is_stream:
+        raise UsageError(f"{place} is no file", "whole files are validated: leave out what comes after ::")
     if nxdl:
         pynxtools.require()
     with open_source(place, Plan(), Report()) as source:

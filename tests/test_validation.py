@@ -126,6 +126,13 @@ def test_a_file_without_an_entry_is_no_nexus_file(tmp_path: Path) -> None:
     assert "/: has no NXentry" in told(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize("place", ["a.h5::/entry", "-"])
+def test_a_part_of_a_file_is_refused(tmp_path: Path, place: str) -> None:
+    plot(tmp_path / "a.h5")
+    with pytest.raises(UsageError, match="is no file"):
+        validate(str(tmp_path / place) if place != "-" else place)
+
+
 def test_links_that_lead_nowhere_and_groups_that_hold_themselves(tmp_path: Path) -> None:
     with h5py.File(plot(tmp_path / "a.h5"), "a") as file:
         file["entry/lost"] = h5py.SoftLink("/nowhere")
