@@ -37,8 +37,13 @@ def inputs(texts: Sequence[str | Location]) -> Iterator[list[Location]]:
 
     with TemporaryDirectory(prefix="nxconvert-") as folder:
         spooled = Path(folder) / "stdin"
-        with spooled.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            with spooled.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            tip = "free some space there, or set TMPDIR to another folder"
+            where = spooled.parent.parent
+            raise InputError(f"{STDIN} cannot be kept in {where} while it is read: {error.strerror}", tip) from None
         yield [Spooled(STDIN, p.inner, p.box, str(spooled)) if p.is_stream else p for p in places]
 
 

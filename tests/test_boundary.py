@@ -114,3 +114,29 @@ def test_commands_do_not_load_a_validator_for_their_arguments(command: str) -> N
     code += "atexit.register(lambda: print('pydantic' in sys.modules, file=sys.stderr)); main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the size of files is not limited there")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("nxconvert convert SCAN out.h5 --overwrite", "out.h5 cannot be written: File too large"),
+        ("nxconvert convert SCAN::/2.1/measurement/pilatus out.tif", "out.tif cannot be written: File too large"),
+        ("nxconvert convert SCAN::/1.1 - --to csv", "standard output, kept in "),
+        ("nxconvert ls -", "standard input cannot be kept in "),
+    ],
+)
+def test_a_file_that_cannot_grow_is_one_line(command: str, said: str, tmp_path: Path) -> None:
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+
+    with (TESTDATA / "scan.h5").open("rb") as content:
+        done = run(command, cwd=tmp_path, stdin=content, preexec_fn=limit)
+    line, *tips = done.stderr.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert "0x" not in line
+    assert all(tip.startswith("  tip: ") for tip in tips)
+    assert done.returncode == 1
+    assert not list(tmp_path.iterdir())

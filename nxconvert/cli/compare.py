@@ -34,7 +34,9 @@ def run(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> int:
-    """Compare two files: exit code 0 when they hold the same, 1 when they differ, and where.
+    """Compare two files, and say where they differ.
+
+    Exit code 0 when they hold the same, 1 when they differ.
 
     Trees are compared as trees: names, links, types, attributes, values; not how values are stored, nor in which file.
     A tree and a table are compared as records, through the mapping that the table names, or --mapping.

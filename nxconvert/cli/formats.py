@@ -22,7 +22,10 @@ def run(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """List the formats: which are read, which are written, and what each can hold; or show one with its options."""
+    """List the formats, or show one with its options.
+
+    The list says which are read, which are written, and what each can hold.
+    """
     from nxconvert import registry
 
     known = registry.formats() if name is None else {name: registry.by_name(name)}

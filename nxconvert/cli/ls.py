@@ -35,7 +35,9 @@ def run(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """List what files hold: names, shapes, types, units, links and where they lead, the default plot.
+    """List what files hold.
+
+    Names, shapes, types, units, links and where they lead, the default plot.
 
     Of a group with many members the first are listed, and of many groups one is opened; FILE::/path lists from there.
     """

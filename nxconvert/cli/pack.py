@@ -49,7 +49,9 @@ def run(
     memory: o.Memory = "256MiB",
     running: o.Running,
 ) -> int:
-    """Pack files of images, one or more frames in each, into one HDF5 file; 'restore' gives them back, byte for byte.
+    """Pack image files into one HDF5 file.
+
+    Each has one or more frames; 'restore' gives the files back, byte for byte.
 
     All files of a folder are kept, those that are no images too. Names, sizes and headers are checked before anything
     is written. A run that was stopped goes on where it was when the same command is given again.

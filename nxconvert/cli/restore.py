@@ -27,7 +27,10 @@ def run(
     ] = "",
     running: o.Running,
 ) -> int:
-    """Restore the files of a packed file, each with its bytes, its name and its time; each is proven by its SHA-256."""
+    """Restore the files of a packed file.
+
+    Each has its bytes, its name and its time again, and is proven by its SHA-256.
+    """
     from nxconvert.cli.progress import Progress
     from nxconvert.cli.report import tell
     from nxconvert.format import Report

@@ -29,7 +29,9 @@ def run(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> int:
-    """Validate NeXus files: the default plot, shapes of signals and axes, units, and what definitions require.
+    """Validate NeXus files.
+
+    The default plot, shapes of signals and axes, units, and what definitions require are looked at.
 
     Exit code 0 when nothing is wrong, 1 when something is.
     """

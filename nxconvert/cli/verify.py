@@ -33,7 +33,9 @@ def run(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> int:
-    """Verify packed files: every chunk and every other byte by their digests; with --against every original file.
+    """Verify packed files.
+
+    Every chunk and every other byte is checked by its digest; with --against every original file is compared too.
 
     Exit code 0 when all is good, 1 when anything is not.
     """

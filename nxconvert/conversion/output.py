@@ -17,9 +17,12 @@ def rename(error: BaseException, part: Path, path: Path) -> None:
     if isinstance(error, OutputError):
         if os.strerror(errno.ENOSPC) in error.message and not error.tip:
             error.tip = "free some space, or choose another folder"
-        if str(path) != "-":
-            error.message = error.message.replace(str(part), str(path))
-            error.args = (error.message,)
+        shown = str(path)
+        if shown == "-":
+            shown = f"standard output, kept in {part.parent} until it is complete,"
+            error.tip = "free some space there, or set TMPDIR to another folder"
+        error.message = error.message.replace(str(part), shown)
+        error.args = (error.message,)
 
 
 def moved_to(path: Path, publisher: Publisher, report: Report) -> Moved:

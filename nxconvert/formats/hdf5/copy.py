@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -404,9 +405,10 @@ def failed(error: Exception, path: Path, where: str) -> InputError | OutputError
 
 
 def unwritten(error: Exception, path: Path) -> OutputError:
-    """Say that an output cannot be written, without HDF5's addresses and times when the disk is full."""
-    text = "no space is left on its device" if "o space left" in str(error) else " ".join(str(error).split())
-    return OutputError(f"{path} cannot be written: {text}", "is the disk full?")
+    """Say that an output cannot be written: why, without the addresses and times that HDF5 tells too."""
+    text = " ".join(str(error).split())
+    said = re.search(r"error message = '([^']*)'", text)
+    return OutputError(f"{path} cannot be written: {said[1] if said else text}", "is the disk full?")
 
 
 def same_order(old: h5p.PropGCID) -> h5p.PropGCID:
