@@ -374,6 +374,13 @@ def _node_at(root: NewGroup, path: str) -> Node | Link | None:
     return group if isinstance(group, Node | Link) else None
 
 
+def _name_target(root: NewGroup, path: str) -> None:
+    """Let what links lead to say where it is, as NeXus wants it."""
+    node = _node_at(root, path)
+    if isinstance(node, NewDataset | Virtual):
+        node.set_attr("target", path)
+
+
 def _group_at(root: NewGroup, path: str) -> NewGroup:
     """Return the group that has a path, made when it is not there."""
     group = root
