@@ -222,11 +222,11 @@ def test_the_header_of_a_real_file() -> None:
     entries = {e.key: (e.value, e.unit) for e in (*found.header, *found.frames[0].header)}
     assert entries["Detector"] == ("PILATUS 300K, S/N 3-0104, Diamond", "")
     assert entries["timestamp"] == ("2011-07-14T12:45:19.719", "")
-    assert entries["Pixel_size"] == ("172e-6 m x 172e-6 m", "")
+    assert entries["Pixel_size_x"] == entries["Pixel_size_y"] == ("172e-6", "m")
     assert entries["sensor_thickness"] == ("0.000320", "m")
     assert entries["Tau"] == ("125.0e-09", "s")
     assert entries["Start_angle"] == ("9.5000", "deg")
-    assert entries["Beam_xy"] == ("(2000.00, 2000.00) pixels", "")
+    assert entries["Beam_x"] == entries["Beam_y"] == ("2000.00", "pixels")
     assert entries["Flux"] == ("0", "")
     assert entries["_diffrn.id"] == ("DLS_I09", "")
     assert entries["_diffrn_source.type"] == ("Diamond Light Source Beamline I19", "")

@@ -531,6 +531,9 @@ MINI = """\
 PLACES = {
     "instrument/beam/incident_wavelength": (0.68937, "angstrom"),
     "instrument/detector/distance": (0.1, "m"),
+    "instrument/detector/beam_center_x": (200.5, "pixels"),
+    "instrument/detector/beam_center_y": (100.25, "pixels"),
+    "instrument/detector/x_pixel_size": (0.000172, "m"),
     "instrument/detector/count_time": (0.5, "s"),
     "instrument/detector/frame_time": (0.505, "s"),
     "instrument/detector/sensor_thickness": (0.00032, "m"),
@@ -563,6 +566,8 @@ def test_cbf_becomes_nxmx_and_cbf_again(tmp_path: Path) -> None:
     go(tmp_path / "a.h5", tmp_path / "b.cbf")
     (a,), (b,) = records(tmp_path / "a.cbf"), records(tmp_path / "b.cbf")
     assert_same(a, b, ("sample",))
+    header = (tmp_path / "b.cbf").read_bytes().partition(b"--CIF-BINARY")[0].decode()
+    assert {"# Beam_xy (200.5, 100.25) pixels", "# Pixel_size 0.000172 m x 0.000172 m"} <= set(header.splitlines())
 
 
 def test_a_packed_series_has_angles_by_frame(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ _TOKEN = re.compile(
 )
 _TIME = re.compile(r"\d{4}[-/](\d\d|[A-Z][a-z]{2})[-/]\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?").fullmatch
 _SENSOR = re.compile(r"(\S+) sensor, thickness (\S+) (\S+)").fullmatch
-_LINE = re.compile(r"(\S+?)(?::(?=\s|\Z)|[ \t]+=(?=\s|\Z)|=(?=\s)|(?=\s|\Z))\s*(.*)", re.DOTALL).fullmatch
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_BEAM = re.compile(rf"Beam_xy:?\s+\(({_NUMBER}),\s*({_NUMBER})\)\s+(\S+)").fullmatch
+_PIXEL = re.compile(rf"Pixel_size:?\s+({_NUMBER})\s+(\w+)\s+x\s+({_NUMBER})\s+(\w+)").fullmatch
+_LINE = re.compile(r"(\S+?)(?::(?=\s|\Z)|[ \t]+=(?=\s|\Z)|=(?=\s)|(?=\s|\Z))\s*(.*)", re.DOTALL).fullmatch
 _QUANTITY = re.compile(rf"({_NUMBER})\s+([A-Za-zµμÅ°%][A-Za-zµμÅ°%0-9/^*.-]*)").fullmatch
 
 
@@ -124,7 +126,10 @@ def entries(cif: Cif) -> Iterator[Entry]:
 
 
 def mini_header(lines: Iterable[str]) -> Iterator[Entry]:
-    """Yield the entries of a mini header: ``# Key value unit``, ``# Key: value``, ``# Key = value``."""
+    """Yield the entries of a mini header: ``# Key value unit``, ``# Key: value``, ``# Key = value``.
+
+    ``Beam_xy`` and ``Pixel_size``, which have two numbers, are two entries: ``Beam_x`` and ``Beam_y``.
+    """
     for line in lines:
         text = line.strip().removeprefix("#").strip()
         if not text:
@@ -134,8 +139,32 @@ def mini_header(lines: Iterable[str]) -> Iterator[Entry]:
         elif sensor := _SENSOR(text):
             yield Entry("sensor", sensor[1])
             yield Entry("sensor_thickness", sensor[2], sensor[3])
+        elif beam := _BEAM(text):
+            yield from (Entry("Beam_x", beam[1], beam[3]), Entry("Beam_y", beam[2], beam[3]))
+        elif pixel := _PIXEL(text):
+            yield from (Entry("Pixel_size_x", pixel[1], pixel[2]), Entry("Pixel_size_y", pixel[3], pixel[4]))
         elif found := _LINE(text):
             yield quantity(found[1], found[2])
+
+
+def joined(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return keys and texts, those of ``mini_header`` that are of one line as that line again."""
+    known = dict(lines)
+    beam = [re.fullmatch(rf"({_NUMBER}) (\S+)", known.get(f"Beam_{d}", "")) for d in "xy"]
+    pixel = [re.fullmatch(rf"{_NUMBER} \w+", known.get(f"Pixel_size_{d}", "")) for d in "xy"]
+    new: dict[str, str] = {}
+    if beam[0] and beam[1] and beam[0][2] == beam[1][2]:
+        new["Beam_xy"] = f"({beam[0][1]}, {beam[1][1]}) {beam[0][2]}"
+    if pixel[0] and pixel[1]:
+        new["Pixel_size"] = f"{pixel[0][0]} x {pixel[1][0]}"
+    gone = {"Beam_y"} if "Beam_xy" in new else set()
+    gone |= {"Pixel_size_y"} if "Pixel_size" in new else set()
+    first = {"Beam_x": "Beam_xy", "Pixel_size_x": "Pixel_size"}
+    return [
+        (first[key], new[first[key]]) if first.get(key) in new else (key, text)
+        for key, text in lines
+        if key not in gone
+    ]
 
 
 def quantity(key: str, value: str) -> Entry:

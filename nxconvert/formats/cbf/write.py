@@ -19,7 +19,7 @@ from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Block, RecordSink, Report
 from nxconvert.formats.cbf import EXTENSION, PRIVATE, ROW
 from nxconvert.formats.cbf.sections import BOUNDARY, BYTE_OFFSET, STARTER
-from nxconvert.formats.cbf.text import CONVENTION
+from nxconvert.formats.cbf.text import CONVENTION, joined
 from nxconvert.image import MEMO, cell, row_entries, safe_key
 from nxconvert.location import safe_name
 from nxconvert.record import Field, Record
@@ -175,7 +175,7 @@ def _readable(record: Record) -> tuple[str, list[tuple[str, str]]]:
             convention = text if re.fullmatch(r"[\w./-]+", text) else convention
         else:
             found.append((key, f"{text} {_unit(f)}".rstrip()))
-    return convention, found
+    return convention, joined(found)
 
 
 def _unit(f: Field) -> str:
