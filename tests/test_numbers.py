@@ -271,6 +271,19 @@ def test_a_foreign_table_is_read_exactly(tmp_path: Path, separator: str, end: st
 
 
 @pytest.mark.usefixtures("with_and_without_compiled", "pieces")
+@pytest.mark.parametrize("separator", [";", "\t", "  "])
+def test_decimal_commas_are_read_exactly(tmp_path: Path, separator: str) -> None:
+    rng = np.random.default_rng(5)
+    x, y = np.arange(600) / 7, rng.normal(size=600) * 10.0 ** rng.integers(-300, 300, 600)
+    rows = [f"{a!r}{separator}{b!r}".replace(".", ",") for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    (tmp_path / "a.dat").write_text("\n".join([separator.join("xy"), *rows, ""]))
+    found = converted(tmp_path / "a.dat")
+    assert isinstance(found, dict)
+    assert found["x"].tobytes() == x.tobytes()
+    assert found["y"].tobytes() == y.tobytes()
+
+
+@pytest.mark.usefixtures("with_and_without_compiled", "pieces")
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -7,7 +7,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -57,7 +56,6 @@ class Piece(NamedTuple):
     plain: bool
 
 
-@dataclass(frozen=True)
 class Sheet(Layout):
     """The rows of a table in a file, of which one pass finds the pieces; a piece is then read on its own."""
 
