@@ -279,7 +279,8 @@ class _Reader:
                 self._refuse(cells, name)
             values = numerals.column(cells, [True] * len(cells), dtype, source, 0)
             role = Role.AXIS if name == x else Role.SIGNAL if absorption == [name] else None
-            stated = {"role": role, "axes": (x,) if x else ()} if role is not None else {}
+            axes = (x,) if x and (len(absorption) == 1 or name == x) else ()
+            stated = {"role": role, "axes": axes}
             told = memo.about(more) if more else {**about[i], **stated}
             out.append(Field(name, Values(values, dtype), True, source=source, **told))
         return out
