@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from difflib import get_close_matches
 from typing import Any, cast
 
 import numpy as np
@@ -27,8 +28,7 @@ def part_of(root: Group, place: Location, report: Report) -> Node:
     try:
         node = root[place.inner]
     except KeyError:
-        tip = "'nxconvert ls FILE' shows what it has"
-        raise InputError(f"{place.file} has nothing at {place.inner}", tip) from None
+        raise InputError(f"{place.file} has nothing at {place.inner}", _nearest(root, place.inner)) from None
     if place.box is None:
         return node
     if not isinstance(node, Dataset):
@@ -61,6 +61,24 @@ def subtree(root: Group, place: Location, report: Report) -> Group:
         here = cast("NewGroup", here.add(part, NewGroup(attrs=above.attrs)))
     here.add(parts[-1], node)
     return top
+
+
+def _nearest(root: Group, path: str) -> str:
+    """Return a tip for a path that leads nowhere: the name nearest to the first part of it that is not there."""
+    here: Node = root
+    parts = [p for p in path.split("/") if p]
+    for depth, part in enumerate(parts):
+        if not isinstance(here, Group):
+            break
+        group = here
+        try:
+            here = group[part]
+        except (KeyError, InputError):
+            near = get_close_matches(part, list(group), 1)
+            if near:
+                return f"did you mean /{'/'.join([*parts[:depth], near[0], *parts[depth + 1 :]])}?"
+            break
+    return "'nxconvert ls FILE' shows what it has"
 
 
 class Part(Dataset):

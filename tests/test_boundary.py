@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,27 @@ def test_a_file_that_cannot_grow_is_one_line(command: str, said: str, tmp_path: 
     assert all(tip.startswith("  tip: ") for tip in tips)
     assert done.returncode == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+@pytest.mark.parametrize("program", list(MODULES))
+@pytest.mark.parametrize("late", ["typer", "nxconvert.cli.boundary"])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(program: str, late: str) -> None:
+    code = f"""
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == {late!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module({MODULES[program]!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert not done.stderr
+
+
+def test_loading_a_command_leaves_ctrl_c_as_it_was() -> None:
+    code = "import signal, nxconvert.cli.main; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True"

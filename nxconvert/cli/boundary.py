@@ -42,9 +42,7 @@ def command(function: Callable[..., int]) -> Callable[..., None]:
 
 def start(app: typer.Typer, name: str) -> NoReturn:
     """Run an application with the arguments of this process, and end it."""
-    _spare_validator()
-    program: Any = get_command(app)
-    _leave(guarded(lambda: _parsed(program, name), debug="--debug" in sys.argv, json="--json" in sys.argv))
+    _leave(guarded(lambda: _parsed(app, name), debug="--debug" in sys.argv, json="--json" in sys.argv))
 
 
 def _leave(code: int) -> NoReturn:
@@ -62,11 +60,13 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _parsed(program: Any, name: str) -> int:
+def _parsed(app: typer.Typer, name: str) -> int:
     """Read the arguments and run the command that they name; return the exit code.
 
     ``typer`` has a function for it, which would end the process itself on Ctrl-C and closed pipes.
     """
+    _spare_validator()
+    program: Any = get_command(app)
     refused: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
     try:
         with program.make_context(name, sys.argv[1:]) as context:

@@ -83,9 +83,11 @@ class _Text:
         report = Report()
         format, source = _opened(place, from_, policy, report)
         with source:
+            lines = self._tree(source, place, report) if isinstance(source, Tree) else self._records(source)
+            first = next(lines, None)  # before its title: there may be nothing to list
             self.put(("\n" if self.count else "") + f"{place}: {format.title}")
             self.count += 1
-            for line in self._tree(source, place, report) if isinstance(source, Tree) else self._records(source):
+            for line in lines if first is None else chain([first], lines):
                 self.put(line)
         for loss in report.losses if self.attrs else ():
             say(f"warning: {loss}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from nxconvert.cli import loading
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, and numpy loads in half the time
 
 import typer
@@ -51,6 +53,8 @@ def main() -> None:
     """Run ``nxconvert``."""
     start(app, "nxconvert")
 
+
+loading.ends()
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,8 @@ import sys
 from dataclasses import replace
 from typing import Annotated
 
+from nxconvert.cli import loading
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, and numpy loads in half the time
 
 import typer
@@ -96,6 +98,8 @@ def main() -> None:
     sys.argv[1:] = spread(sys.argv[1:])
     start(app, "nxtoascii")
 
+
+loading.ends()
 
 if __name__ == "__main__":
     main()

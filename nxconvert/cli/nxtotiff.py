@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+from nxconvert.cli import loading
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here, and numpy loads in half the time
 
 import typer
@@ -58,6 +60,8 @@ def main() -> None:
     """Run ``nxtotiff``."""
     start(app, "nxtotiff")
 
+
+loading.ends()
 
 if __name__ == "__main__":
     main()

@@ -197,7 +197,11 @@ class IntoFiles:
             self.publisher.reserve(path, record.source, again=True)
             assert self.format.create is not None
             part = self.parts[path] = self.publisher.part(path)
-            made = self.format.create(part, self.report, **self.format.chosen(self.plan.options, reading=False))
+            try:
+                made = self.format.create(part, self.report, **self.format.chosen(self.plan.options, reading=False))
+            except OutputError as error:
+                rename(error, part, path)
+                raise
             assert isinstance(made, RecordSink)
             sink = self.open[path] = made
         try:

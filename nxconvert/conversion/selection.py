@@ -75,7 +75,10 @@ class Selection:
             for name in getattr(self.plan, kind):
                 if name not in self.met[kind]:
                     near = get_close_matches(name, self.seen[kind], 1)
-                    said.append(f"{text} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    if "," in name and self.seen[kind].issuperset(name.split(",")):
+                        hint = "; give each name by itself"
+                    said.append(f"{text} {name!r}{hint}")
         return said
 
     def tell(self, report: Report) -> None:
