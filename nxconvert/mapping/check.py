@@ -15,7 +15,8 @@ from nxconvert.mapping.export import Constant
 from nxconvert.mapping.find import Find, constants, finds
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load, shipped_names
-from nxconvert.mapping.model import ROLES, Mapping, Rule
+from nxconvert.mapping.model import ROLES, Mapping, Obstacle, Rule
+from nxconvert.mapping.stated import KINDS, arithmetic
 from nxconvert.mapping.walk import matches, steps_there
 from nxconvert.record import Field
 from nxconvert.tree import Dataset, Group
@@ -24,36 +25,41 @@ ANY_NAME = "\x01"
 """Stands for a captured name: one that no literal is."""
 
 
-@dataclass(frozen=True)
-class Obstacle:
-    """Why what a rule takes of a tree does not come back to its place.
-
-    Attributes
-    ----------
-    rule
-        The rule.
-    why
-        The reason, in a few words.
-    elsewhere
-        Whether it comes back, but at the place of another rule.
-    """
-
-    rule: Rule
-    why: str
-    elsewhere: bool = False
-
-
 def obstacles(layout: Mapping) -> list[Obstacle]:
     """Say which rules stand in the way of the way back; none when the mapping can be inverted."""
     try:
         importer = Importer(layout, Report())
     except MappingError:
         return [Obstacle(r, "no rule of this mapping is for import") for r in layout.rules if r.exports]
-    return [o for r in layout.rules if r.exports and (o := _obstacle(r, importer)) is not None]
+    found = [o for r in layout.rules if r.exports and (o := _obstacle(r, importer)) is not None]
+    return found + [o for r in layout.rules if r.exports and r.imports and (o := _shares(r, layout)) is not None]
+
+
+def _shares(rule: Rule, layout: Mapping) -> Obstacle | None:
+    """Say whether an earlier rule of the same path may take what this one wrote, under another name."""
+    assert rule.name is not None
+    for other in layout.rules[: rule.index]:
+        if not other.exports or other.shape != rule.shape or other.name is None or not other.imports:
+            continue
+        if other.file.field != rule.file.field and not _exclusive(rule, other) and not _exclusive(other, rule):
+            return Obstacle(rule, f"it shares its path with the rule at {other.where}: guards must tell them apart")
+    return None
+
+
+def _exclusive(a: Rule, b: Rule) -> bool:
+    """Tell whether nothing passes the guards of both rules, as far as this one says it."""
+    if a.file.rank is not None and b.file.rank is not None and a.file.rank != b.file.rank:
+        return True
+    if a.each == "record" and a.file.rank == 0 and b.each == "row":
+        return True
+    kinds = [KINDS.get(r.file.dtype) or np.dtype(r.file.dtype).kind if r.file.dtype else "" for r in (a, b)]
+    return all(kinds) and not set(kinds[0]) & set(kinds[1])
 
 
 def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
     assert rule.name is not None
+    if not rule.name.separated:
+        return Obstacle(rule, "nothing stands between two captures in the field's name")
     name = rule.name.fill({step.name: ANY_NAME for step in rule.steps if step.captures})
     role = ROLES.get(rule.role)
     stack = importer.layout.stack
@@ -75,6 +81,8 @@ def _obstacle(rule: Rule, importer: Importer) -> Obstacle | None:
 
 def _sample(rule: Rule) -> np.ndarray[Any, Any]:
     """Return values that pass the guards of a rule."""
+    if rule.file.dtype == "integer" and arithmetic(rule.file):
+        return np.zeros((1,) * (rule.file.rank or 0))  # a number that was computed is no integer any more
     dtype = {"integer": "int64", "float": "float64", "number": "float64", "text": "S1", "": "float64"}
     return np.zeros((1,) * (rule.file.rank or 0), dtype=dtype.get(rule.file.dtype, rule.file.dtype))
 

@@ -13,6 +13,7 @@ from nxconvert.array import Values, decode, is_text
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Records, Report, Tree
 from nxconvert.mapping import stated
+from nxconvert.mapping.astray import Astray
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.plot import GUESSED, WRITTEN_ON_FIELDS, Plot
@@ -59,6 +60,7 @@ class Exported(Records):
     def __init__(self, tree: Tree, layout: Layout, report: Report, base: str = "", only: Collection[str] = ()) -> None:
         self.tree, self.layout, self.report = tree, layout, report
         self.base, self.only = base, only
+        self._astray = Astray(layout)
 
     def close(self) -> None:
         self.tree.close()
@@ -76,7 +78,7 @@ class Exported(Records):
     def _records(self, walker: Walker, keys: list[tuple[dict[str, str], str]]) -> Iterator[Record]:
         for bound, path in keys:
             try:
-                record = Assembly(self.layout, walker, bound, path, self.only).record()
+                record = Assembly(self.layout, walker, bound, path, self.only).record(self._astray)
             except NxconvertError as error:  # one record that cannot be made does not cost the others
                 self.report.failed.append((self.tree.root.source.rstrip("/") + path, error))
                 continue
@@ -158,8 +160,8 @@ class Assembly:
         self.signal_labels: tuple[str | None, ...] = ()
         self.signal_shape: tuple[int, ...] = ()
 
-    def record(self) -> Record | None:
-        """Return the record, or None when no rule finds anything."""
+    def record(self, astray: Astray) -> Record | None:
+        """Return the record, or None when no rule finds anything; ``astray`` tells of what will not find its way."""
         hits = self.hits()
         if not hits and self.layout.stack is None:
             return None
@@ -176,6 +178,8 @@ class Assembly:
             if field.name in made:
                 field = self._same(made[field.name], (field, hit))
             made[field.name] = (field, hit)
+        aside = not is_main(self.layout, self.bound)
+        astray.tell(((f, h.rule, h.bound) for f, h in made.values()), self.walker.report, aside=aside)
         fields = [replace(f, of=self._name_of(f, made)) if f.role == Role.ERRORS else f for f, _ in made.values()]
         fields += self._of_stack({f.name: f for f in fields}, own=any(self._binds(h.rule) for h in hits))
         if not fields:
@@ -223,7 +227,7 @@ class Assembly:
                     continue
                 found = True
                 rival = best.get(path)
-                if rival is None or rule.rank > rival.rule.rank:
+                if rival is None or _wins(rule, rival.rule):
                     best.pop(path, None) if rival is not None and rule.role else None
                     best[path] = _Hit(rule, bound, path, node, attribute, plot, name)
             if rule.file.required and not found:
@@ -321,6 +325,11 @@ class Assembly:
             if hit.name == field.of:
                 return name
         return None
+
+
+def _wins(rule: Rule, rival: Rule) -> bool:
+    """Tell whether a rule takes what an earlier one found: of two that share a path, rows go to the one for rows."""
+    return rule.rank > rival.rank or (rule.rank == rival.rank and (rule.each, rival.each) == ("row", "record"))
 
 
 def _without_second_names(best: dict[str, _Hit]) -> list[_Hit]:

@@ -14,10 +14,11 @@ from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
+from nxconvert.mapping.overlap import Overlap
 from nxconvert.mapping.plot import GUESSED
 from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
 from nxconvert.mapping.stated import imported, takes, translated
-from nxconvert.mapping.steps import Step, parse, to_tree_name
+from nxconvert.mapping.steps import SLASH, Step, from_tree_name, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Link, NewDataset, NewGroup, Node, Virtual
 
@@ -50,6 +51,7 @@ class Importer:
         self._columns: dict[str, str] = {}
         self._named: dict[str, int] = {}
         self._stacks = Stacks(layout, report) if layout.stack is not None else None
+        self._overlap = Overlap(layout)
         self.rules = [r for r in layout.rules if r.imports and r.name is not None]
         self.defaults = [r for r in layout.rules if r.imports and r.file.default]
         if not self.rules:
@@ -246,6 +248,7 @@ class Importer:
         self, made: Imported, groups: dict[str, _PlotGroup], rule: Rule, bound: Mapping[str, str], f: Field, source: str
     ) -> None:
         group, parts = made.root, []
+        self._tell_overlap(rule, bound, f, source)
         for step in rule.steps[:-1]:
             name = _name(step, bound, rule)
             if name:
@@ -257,6 +260,8 @@ class Importer:
         name = _name(last, bound, rule)
         if last.attribute:
             group.attrs[name] = plain(f.values)
+            for attr in f.attrs:
+                self.report.lose(f"{f.name}@{attr}", source, f"{rule.where} makes an attribute of it, which has none")
             return
         if not f.per_row and self._known(f"{group.path}/{name}", f):
             return
@@ -270,6 +275,21 @@ class Importer:
         made.paths[f.name] = dataset.path
         if rule.role:
             groups.setdefault(group.path, _PlotGroup(group)).add(name, f, dataset)
+
+    def _tell_overlap(self, rule: Rule, bound: Mapping[str, str], f: Field, source: str) -> None:
+        """Tell of a field that an export with the same mapping would give another name."""
+        names = [_name(step, bound, rule) for step in rule.steps]
+        where = "/".join(n for n in names if n)
+        assert rule.name is not None
+        last = rule.steps[-1]
+        kept = {k: v if last.attribute and k == last.name else from_tree_name(v) for k, v in bound.items()}
+        if SLASH in f.name and (again := rule.name.fill(kept)) != f.name:
+            self.report.notice(f"{source}: {f.name} is written to {where}, and comes back as {again}")
+        found = self._overlap.name(rule, names, bound, f.name)
+        if found is not None:
+            self.report.notice(
+                f"{source}: {f.name} is written to {where}, which {found[1].where} takes: it comes back as {found[0]}"
+            )
 
     def _constants(self, made: Imported, key: Mapping[str, str]) -> None:
         """Write what the mapping says is always the same."""
@@ -397,7 +417,7 @@ def _name(step: Step, bound: Mapping[str, str], rule: Rule) -> str:
         raise UsageError(
             f"{rule.where}: nothing says what {{{step.name}}} is called", f"give it a default: {{{step.name}=NAME}}"
         )
-    return to_tree_name(name)
+    return name if step.attribute else to_tree_name(name)
 
 
 def _constant(value: Any, dtype: str) -> np.ndarray[Any, Any]:

@@ -234,6 +234,14 @@ class Rule:
         said = (self.file.each != "auto", self.file.guards)
         return (bool(self.role), literal, *said, tuple(s.rank for s in self.steps))
 
+    @cached_property
+    def shape(self) -> tuple[object, ...]:
+        """What its path matches, whatever its captures are called: equal for two rules that match the same."""
+        return tuple(
+            (s.kind, s.name if s.kind == Kind.LITERAL else "", s.classes, s.role, s.tests, s.attribute)
+            for s in self.steps
+        )
+
     @property
     def stacked(self) -> bool:
         """Whether it is of a stack: such a rule is applied to all records of the stack, not to each."""

@@ -188,11 +188,7 @@ def check_ties(mapping: Mapping) -> None:
     for rule in mapping.rules:
         if rule.name is None:
             continue
-        shape = tuple(
-            (s.kind, s.name if s.kind == Kind.LITERAL else "", s.classes, s.role, s.tests, s.attribute)
-            for s in rule.steps
-        )
-        key = (shape, rule.each, rule.exports, rule.file.rank, rule.file.dtype)
+        key = (rule.shape, rule.each, rule.exports, rule.file.rank, rule.file.dtype)
         if rule.exports and key in seen:
             raise MappingError(
                 f"{rule.where}: this rule matches the same as the one at {seen[key].where}",

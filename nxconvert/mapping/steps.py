@@ -157,7 +157,17 @@ def _step(part: str, column: int) -> Step:
 
 
 class NamePattern:
-    """The name of a field with captures, e.g. ``motor/{motor}``; read both ways."""
+    """The name of a field with captures, e.g. ``motor/{motor}``; read both ways.
+
+    Attributes
+    ----------
+    text
+        As it is written.
+    captures
+        The names in braces.
+    shape
+        A regular expression that finds the same names, and captures nothing.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -178,6 +188,7 @@ class NamePattern:
             else:
                 body += re.escape(p)
         self._pattern = re.compile(body, re.DOTALL)
+        self.shape = re.sub(r"\?P<\w+>", "?:", body)
 
     @property
     def literal(self) -> int:
@@ -185,8 +196,17 @@ class NamePattern:
         return sum(len(p) for p in self.parts if not p.startswith("{"))
 
     def fill(self, bound: Mapping[str, str]) -> str:
-        """Make a name of captured names."""
-        return "".join([bound.get(p[1:-1], "") if p[:1] == "{" else p for p in self.parts])
+        """Make a name of captured names. Only the last may have slashes in it: those of the others stay replaced."""
+        if len(self.captures) < 2:
+            return "".join([bound.get(p[1:-1], "") if p[:1] == "{" else p for p in self.parts])
+        names = {c: to_tree_name(bound.get(c, "")) for c in self.captures[:-1]}
+        names[self.captures[-1]] = bound.get(self.captures[-1], "")
+        return "".join([names[p[1:-1].partition("@")[0]] if p[:1] == "{" else p for p in self.parts])
+
+    @property
+    def separated(self) -> bool:
+        """Whether something stands between any two of its captures."""
+        return all(self.parts[2:-1:2])
 
     def match(self, name: str) -> dict[str, str] | None:
         """Return what a name captures, or None."""
