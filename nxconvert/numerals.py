@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert.array import as_array, is_text
+from nxconvert.compiled.numbers import FEW, in_one_go
 from nxconvert.errors import InputError
 
 Column = np.ndarray[Any, Any]
@@ -30,13 +31,17 @@ def columns(text: bytes, dtypes: Sequence[np.dtype[Any]], rows: int) -> list[Col
     bare = [plain(d) for d in dtypes]
     if not rows or any(d.itemsize > 8 for d in bare) or b"_" in text:
         return None
+    if len(text) >= FEW:
+        table = in_one_go(text if text.endswith(b"\n") else text + b"\n", bare, rows, b"", b".")
+        if table is not None and not table.left:
+            return [as_array(v.astype(d, copy=False), d) for v, d in zip(table.columns, dtypes, strict=True)]
     if all(d == np.float64 for d in bare):
         return _floats(text, len(dtypes), rows)
-    table = np.dtype([(f"f{i}", d) for i, d in enumerate(bare)])
+    layout = np.dtype([(f"f{i}", d) for i, d in enumerate(bare)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = np.loadtxt(text.decode("ascii").splitlines(), table, comments=None, ndmin=1)
+            found = np.loadtxt(text.decode("ascii").splitlines(), layout, comments=None, ndmin=1)
     except (ValueError, OverflowError, Warning):
         return None
     if len(found) != rows:

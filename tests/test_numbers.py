@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nxconvert import compiled, numerals
+from nxconvert.compiled.numbers import in_one_go
 from nxconvert.conversion import Plan, convert
 from nxconvert.foreign import reader
 from nxconvert.textfile import layout, sheet
-from nxconvert.textfile.numbers import in_one_go
 
 needs_library = pytest.mark.skipif(compiled.library() is None, reason="nothing was compiled here")
 
@@ -223,6 +223,30 @@ def test_rows_of_all_types_with_blanks_returns_and_missing_cells() -> None:
     assert in_one_go(text, dtypes, 2, b",", b".", spare=2) is None
     assert in_one_go(text, dtypes, 4, b",", b".", spare=2) is None
     assert in_one_go(text[:-1], dtypes, 3, b",", b".", spare=2) is None
+
+
+@pytest.mark.usefixtures("with_and_without_compiled")
+@pytest.mark.parametrize("types", ["f8 f8 f8", "f8 f4 i8", "i2 u8 f8", ">f8 ? f2"])
+def test_columns_between_blanks(types: str) -> None:
+    dtypes = [np.dtype(t) for t in types.split()]
+    rng = np.random.default_rng(6)
+    rows = 3000
+    columns = [
+        rng.normal(size=rows).astype(d)
+        if d.kind == "f"
+        else rng.integers(0, 2 if d.kind == "b" else 9999, rows).astype(d)
+        for d in dtypes
+    ]
+    words = [[repr(v) for v in c.astype(np.uint8 if c.dtype.kind == "b" else c.dtype).tolist()] for c in columns]
+    text = "\n".join("  ".join(row) for row in zip(*words, strict=True)).encode()
+    assert len(text) > 32 << 10
+    found = numerals.columns(text, dtypes, rows)
+    assert found is not None
+    for values, wanted in zip(found, columns, strict=True):
+        assert values.dtype == wanted.dtype
+        assert values.tobytes() == wanted.tobytes()
+    assert numerals.columns(text + b"\n1 2", dtypes, rows + 1) is None
+    assert numerals.columns(text.replace(b"9", b"x", 1), dtypes, rows) is None
 
 
 # By way of files, with the library and without

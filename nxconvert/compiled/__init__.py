@@ -22,8 +22,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "nx_hdf5_small": (_INT, [_POINTER, ctypes.c_int64, ctypes.c_char_p, _POINTER]),
     "nx_numbers": (
         ctypes.c_int64,
-        [ctypes.c_char_p, _SIZE, _INT, _INT, _POINTER, _SIZE, ctypes.c_char_p]
-        + [_POINTER, _POINTER, _SIZE, _SIZE, _POINTER],
+        [ctypes.c_char_p, _SIZE, _INT, _INT, _POINTER, _SIZE, ctypes.c_char_p, *[_POINTER] * 2, _SIZE, _SIZE, _POINTER],
     ),
     "nx_lines": (ctypes.c_int64, [ctypes.c_char_p, _SIZE, _POINTER]),
     "nx_bitshuffle_lz4": (_SIZE, [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]),

@@ -13,9 +13,6 @@ import numpy as np
 SMALL = 4 << 20
 """Bytes of rows that are read once and kept; below, importing polars costs more than it saves."""
 
-FEW = 32 << 10
-"""Bytes of text below which the compiled library is not worth loading."""
-
 NEWLINE = 10
 
 Values = np.ndarray[Any, Any]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nxconvert import compiled
+from nxconvert.compiled.numbers import FEW
 from nxconvert.errors import InputError
-from nxconvert.textfile.layout import FEW, NEWLINE, Layout, Values
+from nxconvert.textfile.layout import NEWLINE, Layout, Values
 
 LONGEST = 64 << 20
 """Bytes that one row may have; more is a quote that is not closed."""
