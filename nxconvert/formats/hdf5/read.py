@@ -12,35 +12,28 @@ from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5r, h5s, h5t
 
-from nxconvert.array import Box, Chunk, Places, Storage, decode, full_box, is_text
+from nxconvert.array import Box, Chunk, Places, Storage, full_box
 from nxconvert.errors import InputError
 from nxconvert.format import Location, Policy, Report, Tree
 from nxconvert.formats.hdf5 import check, chunks
+from nxconvert.formats.hdf5.damage import DAMAGE, damaged, last_reason
 from nxconvert.formats.hdf5.small import Small, opener
+from nxconvert.formats.hdf5.values import (
+    UnknownTypeError,
+    attribute,
+    bytes_of,
+    dtype_of,
+    memory_type,
+    reference,
+    text_of,
+)
 from nxconvert.tree import Dataset, Group, Link, Node, Ref
 
 MAX_LINKS = 40
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError)
-"""What h5py raises for damaged files."""
-
 _EMPTY: Mapping[str, Any] = {}
-_TEXTS = {
-    cset: (dtype := h5py.string_dtype(encoding), h5t.py_create(dtype))
-    for cset, encoding in ((h5t.CSET_ASCII, "ascii"), (h5t.CSET_UTF8, "utf-8"))
-}
-"""Type in numpy and in memory of text of any length, by character set."""
-
-_NATIVE = {dtype: h5t.py_create(dtype) for dtype in map(np.dtype, "bhilqBHILQfd")}
-
-_DTYPES: dict[bytes, np.dtype[Any]] = {}
-"""Types in numpy of types in HDF5, by their encoding: to make one takes as long as to read a number."""
-
-MANY_TYPES = 1000
-"""How many of them are kept."""
 
 
 def open_file(location: Location, policy: Policy, report: Report) -> H5Tree:
@@ -188,7 +181,7 @@ def _open_id(path: Path, *, linked: bool) -> h5f.FileID:
         )
     if "truncated file" in reason:
         raise InputError(f"{path}: the file is truncated", "copy it again from its source")
-    raise InputError(f"{path}: HDF5 cannot open it: {_last_reason(reason)}")
+    raise InputError(f"{path}: HDF5 cannot open it: {last_reason(reason)}")
 
 
 def _access(*, strong: bool, locking: bool) -> h5p.PropFAID:
@@ -198,16 +191,6 @@ def _access(*, strong: bool, locking: bool) -> h5p.PropFAID:
     if not locking and hasattr(fapl, "set_file_locking"):
         fapl.set_file_locking(False, True)
     return fapl
-
-
-def _last_reason(reason: str) -> str:
-    inside = reason[reason.find("(") + 1 : reason.rfind(")")] if "(" in reason else reason
-    return " ".join((inside.strip() or reason).split()).strip("'\"")
-
-
-def damaged(source: str, error: Exception) -> InputError:
-    """Make an error of what h5py raised."""
-    return InputError(f"{source} cannot be read: {_last_reason(str(error))}", _filter_tip(error))
 
 
 class _H5Node(Node):
@@ -225,14 +208,14 @@ class _H5Node(Node):
             out: dict[str, Any] = {}
             for index in range(count):
                 attr = h5a.open(self.id, index=index)
-                name = _text(attr.name)
+                name = text_of(attr.name)
                 try:
-                    out[name] = _attribute(attr, self)
-                except _UnknownTypeError as error:
+                    out[name] = attribute(attr, self.file.id)
+                except UnknownTypeError as error:
                     self.file.report.lose(f"@{name}", self.source, f"its type cannot be read: {error}")
             return out
         except DAMAGE as error:
-            raise InputError(f"the attributes of {self.source} cannot be read: {_last_reason(str(error))}") from None
+            raise InputError(f"the attributes of {self.source} cannot be read: {last_reason(str(error))}") from None
 
     @property
     def identity(self) -> Hashable:
@@ -243,7 +226,7 @@ class _H5Node(Node):
         return (info.fileno, info.addr)
 
     def referent(self, value: Any) -> Ref | None:
-        return _reference(value, self) if isinstance(value, h5r.Reference) else super().referent(value)
+        return reference(value, self.file.id) if isinstance(value, h5r.Reference) else super().referent(value)
 
     @property
     def source(self) -> str:
@@ -272,7 +255,7 @@ class H5Group(_H5Node, Group):
         except DAMAGE as error:
             raise damaged(self.source, error) from None
         self._kinds = kinds
-        return iter([_text(n) for n in kinds])
+        return iter([text_of(n) for n in kinds])
 
     def __len__(self) -> int:
         try:
@@ -282,27 +265,27 @@ class H5Group(_H5Node, Group):
 
     def __contains__(self, name: object) -> bool:
         try:
-            return isinstance(name, str) and bool(self.id.links.exists(_bytes(name)))
+            return isinstance(name, str) and bool(self.id.links.exists(bytes_of(name)))
         except DAMAGE as error:
             raise damaged(self.source, error) from None
 
     def link(self, name: str) -> Link | None:
-        raw = _bytes(name)
+        raw = bytes_of(name)
         try:
             kind = self.id.links.get_info(raw).type
             if kind == h5l.TYPE_HARD:
                 return None
             if kind == h5l.TYPE_SOFT:
-                return Link(_text(self.id.links.get_val(raw)))
+                return Link(text_of(self.id.links.get_val(raw)))
             if kind == h5l.TYPE_EXTERNAL:
                 filename, path = self.id.links.get_val(raw)
-                return Link(_text(path), "external", os.fsdecode(filename))
+                return Link(text_of(path), "external", os.fsdecode(filename))
         except DAMAGE as error:
             raise damaged(f"the link {self.source.rstrip('/')}/{name}", error) from None
         raise InputError(f"{self.source.rstrip('/')}/{name} is a user-defined link, which cannot be followed")
 
     def child(self, name: str, depth: int = 0) -> Node | None:
-        raw = _bytes(name)
+        raw = bytes_of(name)
         path = f"{self.path}/{name}" if self.path != "/" else f"/{name}"
         kind = self._kinds.get(raw)
         if kind is None:
@@ -335,7 +318,7 @@ class H5Group(_H5Node, Group):
         try:
             id = h5o.open(self.id, raw) if id is None else id
         except DAMAGE as error:
-            raise InputError(f"{self.file.path}::{path} cannot be opened: {_last_reason(str(error))}") from None
+            raise InputError(f"{self.file.path}::{path} cannot be opened: {last_reason(str(error))}") from None
         if isinstance(id, h5d.DatasetID):
             found = H5Dataset(id, path, self.file)
             if self.file.policy.allow_missing:
@@ -350,11 +333,11 @@ class H5Group(_H5Node, Group):
         try:
             for name in (b"NX_class", b"canSAS_class"):
                 if h5a.exists(self.id, name):
-                    value = _attribute(h5a.open(self.id, name), self)
+                    value = attribute(h5a.open(self.id, name), self.file.id)
                     if isinstance(value, np.ndarray) and value.size == 1:
                         value = value.flat[0]
                     return value if isinstance(value, str) else ""
-        except _UnknownTypeError:
+        except UnknownTypeError:
             return ""
         except DAMAGE as error:
             raise damaged(self.source, error) from None
@@ -412,7 +395,7 @@ class H5Dataset(_H5Node, Dataset):
     def dtype(self) -> np.dtype[Any]:
         if self._dtype is None:
             try:
-                self._dtype = _dtype_of(self.id.get_type())
+                self._dtype = dtype_of(self.id.get_type())
             except DAMAGE as error:
                 raise InputError(
                     f"{self.source}: its data type cannot be read: {' '.join(str(error).split())}"
@@ -431,7 +414,7 @@ class H5Dataset(_H5Node, Dataset):
             if out.size:
                 if self.fragile:
                     chunks.verify(self.id, full_box(None, shape), dtype, self.source)
-                self.id.read(h5s.ALL, h5s.ALL, out, _memory(dtype, self.id))
+                self.id.read(h5s.ALL, h5s.ALL, out, memory_type(dtype, self.id))
             return out
         except DAMAGE as error:
             raise damaged(self.source, error) from None
@@ -454,7 +437,7 @@ class H5Dataset(_H5Node, Dataset):
                 chunks.verify(self.id, box, out.dtype, self.source)
             space = self.id.get_space()
             space.select_hyperslab(tuple(s.start for s in box), count)
-            self.id.read(h5s.create_simple(count), space, out, _memory(self.dtype, self.id))
+            self.id.read(h5s.create_simple(count), space, out, memory_type(self.dtype, self.id))
         return out
 
     @property
@@ -523,7 +506,7 @@ class _SmallDataset(H5Dataset):
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        return {_text(name): _text(text) for name, text in self._small.attrs.items()}
+        return {text_of(name): text_of(text) for name, text in self._small.attrs.items()}
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
         value, dtype = self._small.value, self._small.dtype
@@ -534,112 +517,6 @@ class _SmallDataset(H5Dataset):
         return out
 
 
-def _dtype_of(type_id: h5t.TypeID) -> np.dtype[Any]:
-    """Return the type in numpy of a type in HDF5.
-
-    Raises
-    ------
-    TypeError, ValueError, KeyError
-        When it has no like in numpy.
-    """
-    try:
-        key = type_id.encode()
-    except DAMAGE:
-        key = b""
-    known = _DTYPES.get(key)
-    if known is not None:
-        return known
-    made: np.dtype[Any] = np.dtype(type_id.dtype)
-    if key:
-        if len(_DTYPES) >= MANY_TYPES:
-            _DTYPES.clear()
-        _DTYPES[key] = made
-    return made
-
-
-def _memory(dtype: np.dtype[Any], id: h5d.DatasetID | h5a.AttrID) -> h5t.TypeID | None:
-    """Return the HDF5 type of values in memory, None where h5py makes it of the numpy array that receives them.
-
-    Plain numbers have theirs made once. Of arrays within elements numpy makes further dimensions, and opaque bytes
-    have a tag that numpy does not know.
-    """
-    if dtype.kind == "V" and dtype.names is None:
-        return h5t.py_create(dtype) if dtype.subdtype is not None else id.get_type()
-    return _NATIVE.get(dtype) if dtype.metadata is None else None
-
-
-def _filter_tip(error: Exception) -> str:
-    if "filter" in str(error):
-        return "the compression filter is not known to HDF5 here, or the data is damaged"
-    return ""
-
-
-def _text(raw: bytes | str) -> str:
-    return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
-
-
-def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
-
-
 def _normal(path: str) -> str:
     parts = [p for p in path.split("/") if p and p != "."]
     return "/" + "/".join(parts)
-
-
-class _UnknownTypeError(Exception):
-    """An attribute's type has no like in numpy."""
-
-
-def _attribute(attr: h5a.AttrID, node: _H5Node) -> Any:
-    """Read an attribute: text as ``str`` or an array of them, numbers as numpy has them, references as ``Ref``."""
-    space = attr.get_space()
-    kind = space.get_simple_extent_type()
-    type_id = attr.get_type()
-    if isinstance(type_id, h5t.TypeStringID) and type_id.is_variable_str():
-        dtype, memory = _TEXTS[type_id.get_cset()]
-        if kind == h5s.SCALAR:
-            text: Any = np.empty((), dtype)
-            attr.read(text, memory)
-            return _text(text[()])
-    else:
-        try:
-            dtype = _dtype_of(type_id)
-        except (TypeError, ValueError) as error:
-            raise _UnknownTypeError(str(error)) from None
-        memory = _memory(dtype, attr)
-    if kind == h5s.NULL:
-        return h5py.Empty(dtype)
-    values = np.empty(() if kind == h5s.SCALAR else space.get_simple_extent_dims(), dtype)
-    if values.size:
-        attr.read(values, memory)
-    if is_text(dtype):
-        values = decode(values)
-    elif dtype.metadata and "ref" in dtype.metadata:
-        refs = np.empty(values.shape, dtype=object)
-        for index in np.ndindex(values.shape):
-            refs[index] = _reference(values[index], node)
-        values = refs
-    return values[()] if values.ndim == 0 else values
-
-
-def _reference(ref: Any, node: _H5Node) -> Ref | None:
-    if not ref:
-        return None
-    try:
-        name = h5i.get_name(h5r.dereference(ref, node.file.id))
-        region = _region(h5r.get_region(ref, node.file.id)) if isinstance(ref, h5r.RegionReference) else None
-    except (ValueError, RuntimeError, KeyError):
-        return Ref("")  # it leads nowhere
-    return Ref(_text(name or b""), region)
-
-
-def _region(space: h5s.SpaceID) -> tuple[tuple[int, ...], ...]:
-    """Return the corners of the boxes, or the points, that a region is made of."""
-    if space.get_select_type() == h5s.SEL_HYPERSLABS:
-        corners = space.get_select_hyper_blocklist().reshape(-1, space.get_simple_extent_ndims())
-    elif space.get_select_type() == h5s.SEL_POINTS:
-        corners = space.get_select_elem_pointlist()
-    else:
-        return ()
-    return tuple(tuple(int(n) for n in corner) for corner in corners)
