@@ -210,6 +210,44 @@ def test_xdi_becomes_valid_nxxas_and_the_same_xdi_again(tmp_path: Path) -> None:
     assert sorted(ours[1]) == sorted(theirs[1])
 
 
+def test_several_spectra_are_kept_apart(tmp_path: Path) -> None:
+    with h5py.File(nxxas(tmp_path / "a.h5"), "a") as f:
+        entry = f["Fe_foil"]
+        del entry["intensity"], entry["plot"]["intensity"]
+        dataset(entry, "intensity", np.arange(12.0).reshape(3, 4))
+        dataset(entry["sample"], "temperature", [10.0, 20.0, 30.0], "K")
+        plot = entry["plot"]
+        plot.attrs.update({"axes": ["temperature", "energy"], "temperature_indices": 0, "energy_indices": 1})
+        plot["intensity"], plot["temperature"] = entry["intensity"], entry["sample/temperature"]
+        del entry["instrument/i0"]
+    assert out_and_back("nxxas", str(tmp_path / "a.h5")).differences == []
+    report = go(tmp_path / "a.h5", tmp_path / "a.xdi")
+    assert any("3 spectra" in str(n) for n in report.notices)
+    header, labels, rows = spectrum_of(tmp_path / "a.xdi")
+    assert (header["element.symbol"], labels) == ("Fe", ["energy", "temperature", "intensity"])
+    assert rows[:, 1:].tolist() == [[10.0 * (1 + i // 4), i] for i in range(12)]
+    go(tmp_path / "a.xdi", tmp_path / "b.h5")
+    for name in ("energy", "intensity"):
+        a, b = (values_of(p, f"Fe_foil/{name}") for p in (tmp_path / "a.h5", tmp_path / "b.h5"))
+        assert a.tolist() == b.tolist()
+
+
+def test_the_definition_of_old(tmp_path: Path) -> None:
+    """NXxas once was the energy of the monochromator against what two detectors counted."""
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        entry = group(f, "entry", "NXentry")
+        dataset(entry, "definition", "NXxas")
+        instrument = group(entry, "instrument", "NXinstrument")
+        dataset(group(instrument, "monochromator", "NXmonochromator"), "energy", np.linspace(7e3, 7.4e3, 4), "eV")
+        dataset(group(instrument, "incoming_beam", "NXdetector"), "data", np.arange(4))
+        dataset(group(instrument, "absorbed_beam", "NXdetector"), "data", floats())
+        plot = group(entry, "data", "NXdata", signal="absorbed_beam", axes="energy")
+        plot["energy"], plot["absorbed_beam"] = instrument["monochromator/energy"], instrument["absorbed_beam/data"]
+    (record,) = records(tmp_path / "a.h5", "nxxas")
+    assert [f.name for f in record.columns] == ["energy", "absorbed_beam", "incoming_beam"], "each once"
+    assert out_and_back("nxxas", str(tmp_path / "a.h5")).differences == []
+
+
 def spectrum_of(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
     """Read XDI as the specification says, without any of our code."""
     lines = path.read_text("utf-8").splitlines()

@@ -46,6 +46,10 @@ class XdiSink(FileSink):
         kept = [f for f in record.columns if f is first or self._holds(f, record)]
         record = record.with_fields([*kept, *record.header])
         ordered = [first, *(f for f in kept if f is not first)]
+        spectra = int(np.prod((record.grid or {}).get("shape", ())[:-1]))
+        if spectra > 1:
+            told = f"{spectra:,} spectra are written one after the other, which other programs take for one"
+            self.report.notice(f"{record.source}: {told}")
         self.names = [f.name for f in ordered]
         by_name = dict(zip(record.fields, distinct(word(n) for n in (f.name for f in kept)), strict=False))
         labels = [by_name[n] for n in self.names]
