@@ -26,6 +26,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "nx_lines": (ctypes.c_int64, [ctypes.c_char_p, _SIZE, _POINTER]),
     "nx_bitshuffle_lz4": (_SIZE, [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]),
+    "nx_unbitshuffle_lz4": (_INT, [_POINTER, _SIZE, _POINTER, _SIZE, _SIZE, _SIZE]),
     "nx_deflate": (_SIZE, [_POINTER, _SIZE, _POINTER]),
     "nx_shuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
     "nx_unshuffle": (None, [_POINTER, _POINTER, _SIZE, _SIZE]),
@@ -45,7 +46,7 @@ def library() -> Any | None:
     if sys.byteorder != "little":
         return None
     for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_library{suffix}")
+        path = Path(__file__).parent / "built" / f"library{suffix}"
         if not path.exists():
             continue
         try:

@@ -5,4 +5,4 @@
 EXPORT int nx_version(void) { return 2; }
 
 /* Windows wants this name exported. The library is never imported as a module. */
-EXPORT void *PyInit__library(void) { return NULL; }
+EXPORT void *PyInit_library(void) { return NULL; }
