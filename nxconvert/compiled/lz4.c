@@ -88,3 +88,57 @@ size_t lz4_block(const uint8_t *in, size_t n, uint8_t *out, uint16_t *table)
     memcpy(out, kept, n_left);
     return (size_t)(out + n_left - start);
 }
+
+/* Copy n bytes and up to 31 more, which are there on both sides. */
+static inline void copy(uint8_t *out, const uint8_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32) memcpy(out + i, from + i, 32);
+}
+
+/* Read the rest of a length; where the input ends, it gets longer than any block. */
+static inline size_t longer(const uint8_t **in, const uint8_t *end)
+{
+    size_t n = 15;
+    uint8_t byte = 255;
+    while (byte == 255) {
+        if (*in == end) return SIZE_MAX / 2;
+        byte = *(*in)++;
+        n += byte;
+    }
+    return n;
+}
+
+/* Decompress n bytes into exactly `size`, behind which LZ4_BEYOND more may be written; return 0 when they are no block
+   of this size. Nothing is read before or behind what is there. */
+int lz4_unblock(const uint8_t *in, size_t n, uint8_t *out, size_t size)
+{
+    const uint8_t *end = in + n, *start = out, *stop = out + size;
+    while (in < end) {
+        unsigned token = *in++;
+        size_t m = token >> 4;
+        if (m == 15) m = longer(&in, end);
+        if (m > (size_t)(end - in) || m > (size_t)(stop - out)) return 0;
+        if ((size_t)(end - in) - m >= 32) copy(out, in, m);
+        else memcpy(out, in, m);
+        in += m;
+        out += m;
+        if (in == end) return out == stop;
+        if (end - in < 2) return 0;
+        size_t distance = in[0] | (size_t)in[1] << 8;
+        in += 2;
+        m = token & 15;
+        if (m == 15) m = longer(&in, end);
+        m += 4;
+        if (!distance || distance > (size_t)(out - start) || m > (size_t)(stop - out)) return 0;
+        if (distance >= 32) copy(out, out - distance, m);
+        else if (distance == 1) memset(out, out[-1], m);
+        else {
+            uint8_t *to = out;
+            size_t left = m;
+            for (; left > distance; to += distance, left -= distance, distance *= 2) memcpy(to, to - distance, distance);
+            memcpy(to, to - distance, left);
+        }
+        out += m;
+    }
+    return 0;
+}

@@ -1,5 +1,5 @@
 /* The bytes of elements of 2, 4 or 8 bytes by their place, as HDF5's filter 2 puts them, and back. */
-#include "common.h"
+#include "shuffle.h"
 
 static void apart(const uint8_t *in, uint8_t *out, size_t first, size_t n, size_t k)
 {

@@ -36,7 +36,7 @@ _COMPRESSORS = {2: "lz4", 3: "zstd"}
 _SIZE = Struct(">I").unpack_from
 _PIECE = 32 << 10
 _KEPT = 64 << 20
-_LARGEST = 64 << 10  # bytes of a block that the compiled encoder takes
+_LARGEST = 64 << 10  # bytes of a block that the compiled library takes
 _AHEAD = 128 << 10  # bytes that the compiled encoder of deflate may write before it has read as many
 _SAMPLE, _SAMPLED = 16 << 10, 4  # bytes of a sample, and how many at least are looked at
 _WORTH = 256 << 10  # bytes for which samples are worth it
@@ -216,6 +216,7 @@ class _Bitshuffle(Codec):
         self.room = 12 + library.bound(n, itemsize, block)
         own = compiled.library() if not level and block * itemsize <= _LARGEST else None
         self._compress = own.nx_bitshuffle_lz4 if own is not None else library.compress
+        self._own: Any = own.nx_unbitshuffle_lz4 if own is not None else None
 
     def encode(self, values: Values, buffer: Raw) -> Any:
         buffer[:12] = np.frombuffer(self._header, np.uint8)
@@ -227,7 +228,12 @@ class _Bitshuffle(Codec):
         return buffer[: 12 + size].data
 
     def decode(self, buffer: Raw, size: int, out: Values) -> bool:
-        if size < 12 or buffer[:12].tobytes() != self._header or not self._fits(buffer[:size].data):
+        if size < 12 or buffer[:12].tobytes() != self._header:
+            return False
+        if self._own is not None:
+            given = buffer.ctypes.data + 12, size - 12, out.ctypes.data, self._n, self._itemsize, self._block
+            return bool(self._own(*given))
+        if not self._fits(buffer[:size].data):
             return False
         used = self._library.decompress(buffer.ctypes.data + 12, out.ctypes.data, self._n, self._itemsize, self._block)
         return used == size - 12
