@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nxconvert.api import DatasetFile, RecordFile, TreeFile, compare, convert, open
+    from nxconvert.api import compare, convert, open
     from nxconvert.comparison import Comparison, Difference
     from nxconvert.errors import (
         InputError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from nxconvert.format import Format, Report
+    from nxconvert.opened import DatasetFile, RecordFile, TreeFile
     from nxconvert.packed.api import pack, restore, verify
     from nxconvert.record import Field, Record, Role
     from nxconvert.registry import formats
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "nxconvert.api": ("DatasetFile", "RecordFile", "TreeFile", "compare", "convert", "open"),
+    "nxconvert.api": ("compare", "convert", "open"),
+    "nxconvert.opened": ("DatasetFile", "RecordFile", "TreeFile"),
     "nxconvert.comparison": ("Comparison", "Difference"),
     "nxconvert.errors": (
         "InputError",

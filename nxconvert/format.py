@@ -8,73 +8,19 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from nxconvert.array import Array, Values
 from nxconvert.dissection import Content, Dissection
-from nxconvert.errors import Loss, Notice, OutputError, UsageError
+from nxconvert.errors import OutputError, UsageError
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 from nxconvert.record import Block, Record
+from nxconvert.report import Report
 from nxconvert.tree import Dataset, Group, NewDataset
-
-
-@dataclass
-class Report:
-    """What happened, gathered as it happens.
-
-    Attributes
-    ----------
-    outputs
-        Files that were written.
-    losses
-        What the outputs do not carry.
-    notices
-        Warnings.
-    skipped
-        Records that were not written, each with its reason.
-    failed
-        Inputs and records that failed, each with its error.
-    progress
-        Called with what is being written and how many bytes of values went since the last call.
-    """
-
-    outputs: list[str] = field(default_factory=list)
-    losses: list[Loss] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    skipped: list[Loss] = field(default_factory=list)
-    failed: list[tuple[str, Exception]] = field(default_factory=list)
-    progress: Callable[[str, int], None] | None = field(default=None, repr=False, compare=False)
-
-    def lose(self, what: str, where: str, why: str) -> None:
-        """Record a loss once."""
-        loss = Loss(what, where, why)
-        if loss not in self.losses:
-            self.losses.append(loss)
-
-    def add(self, other: Report) -> None:
-        """Take over what another report tells."""
-        self.outputs += other.outputs
-        for loss in other.losses:
-            self.lose(loss.what, loss.where, loss.why)
-        for notice in other.notices:
-            self.notice(notice.message)
-        self.skipped += other.skipped
-        self.failed += other.failed
-
-    def moved(self, what: str, size: int) -> None:
-        """Tell that bytes of values have been written."""
-        if self.progress is not None:
-            self.progress(what, size)
-
-    def notice(self, message: str) -> None:
-        """Record a warning once."""
-        notice = Notice(message)
-        if notice not in self.notices:
-            self.notices.append(notice)
 
 
 class Source(ABC):
