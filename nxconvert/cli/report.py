@@ -40,6 +40,8 @@ def tell(report: Report, running: Running, more: dict[str, Any] | None = None) -
                 say(f"warning: ... and {len(report.notices) - SHOWN} more; --json has all")
             for line in summed_losses(report):
                 say(f"warning: {line}")
+            for remark in report.remarks[:SHOWN]:
+                say(f"note: {remark}")
         for where, error in report.failed:
             complain(error if isinstance(error, NxconvertError) else NxconvertError(f"{where}: {error}"))
         if not running.quiet:
@@ -69,6 +71,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     return {
         "outputs": report.outputs,
         "warnings": [str(n) for n in report.notices],
+        "notes": report.remarks,
         "losses": [{"what": x.what, "where": x.where, "why": x.why} for x in report.losses],
         "skipped": [{"what": x.what, "where": x.where, "why": x.why} for x in report.skipped],
         "failed": [{"input": w, "error": str(e), "tip": getattr(e, "tip", "")} for w, e in report.failed],

@@ -51,7 +51,7 @@ class Astray:
                     where = f"which {choice[0].where} takes: it comes back at its place"
                     report.notice(f"{f.source} becomes the field {f.name!r}, {where}")
                     continue
-            if rule.name is not None and len(rule.name.captures) > 1 and rule.imports:
+            if rule.name is not None and rule.name.ambiguous and rule.imports:
                 read = rule.name.match(f.name) or {}
                 if any(to_tree_name(read.get(c, "")) != to_tree_name(bound.get(c, "")) for c in rule.name.captures):
                     way = ", ".join(f"{c} {name!r}" for c, name in read.items())

@@ -238,7 +238,7 @@ def _check_numbers(f: Field, rule: Rule) -> None:
 
 def _tell(f: Field, rule: Rule, factor: _Factor | None, report: Report) -> None:
     how = f"from {factor.given} to {factor.wanted}" if factor and not factor.one else "by scale and offset"
-    report.notice(f"{rule.where}: {rule.file.field} is converted {how}: exact to 2 ulp, not bit by bit")
+    report.remark(f"{rule.where}: {rule.file.field} is converted {how}: exact to 2 ulp, not bit by bit")
 
 
 def _names(values: Numbers, names: dict[Any, str], f: Field) -> Numbers:

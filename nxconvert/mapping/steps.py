@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 ROLES = ("axes", "signal", "errors", "auxiliary_signals", "default")
 
@@ -202,6 +203,11 @@ class NamePattern:
         names = {c: to_tree_name(bound.get(c, "")) for c in self.captures[:-1]}
         names[self.captures[-1]] = bound.get(self.captures[-1], "")
         return "".join([names[p[1:-1].partition("@")[0]] if p[:1] == "{" else p for p in self.parts])
+
+    @cached_property
+    def ambiguous(self) -> bool:
+        """Whether what stands between two captures may be in what they capture too; a slash is only in the last."""
+        return not all(p.startswith("/") for p in self.parts[2:-1:2])
 
     @property
     def separated(self) -> bool:
