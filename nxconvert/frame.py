@@ -152,16 +152,24 @@ def _described(name: str, about: Mapping[str, Any], units: Mapping[str, str]) ->
 
 
 def _field(name: str, series: pd.Series[Any], about: Mapping[str, Any], units: Mapping[str, str]) -> Field:
-    values, missing = _values(name, series)
     said = about.get(name, {})
-    if said.get("held") == str(series.dtype):
+    ours = said.get("held") == str(series.dtype)
+    values, missing = _values(name, series, nan=ours and named_type(said["dtype"]).kind in "fc")
+    if ours:
         values = _restored(values, said["dtype"])
     mask = Values(missing) if missing.any() else None
     return Field(name, Values(values, values.dtype), per_row=True, mask=mask, **_described(name, about, units))
 
 
-def _values(name: str, series: pd.Series[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _values(name: str, series: pd.Series[Any], *, nan: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return a column's values with zero or an empty text for what is missing, and what is missing.
+
+    Parameters
+    ----------
+    name, series
+        The column.
+    nan
+        Whether NaN is a number among objects, as in a column that was made here; else it says that a value is missing.
 
     Raises
     ------
@@ -177,6 +185,8 @@ def _values(name: str, series: pd.Series[Any]) -> tuple[np.ndarray[Any, Any], np
     if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
         return series.to_numpy(), np.zeros(len(series), dtype=bool)
     missing = np.asarray(series.isna(), dtype=bool)
+    if nan and dtype == object:
+        missing = np.array([v is pd.NA for v in series], dtype=bool)
     number = getattr(dtype, "numpy_dtype", None)
     if number is not None and np.dtype(number).kind in "biuf":
         array: Any = series.array

@@ -154,3 +154,11 @@ def test_what_attrs_cannot_hold_is_said() -> None:
 def test_no_columns_still_have_rows(rows: int) -> None:
     frame = record(image=np.zeros((rows, 2, 2))).to_pandas()
     assert frame.shape == (rows, 0)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "c8"])
+def test_nan_beside_a_missing_value_stays_a_number(dtype: str) -> None:
+    values = np.array([np.nan, 2, 3], dtype)
+    column = Field("a", Values(values), per_row=True, mask=Values(np.array([False, True, False])))
+    record = Record({}, {"a": column})
+    assert differences(record, Record.from_pandas(record.to_pandas())) == []
