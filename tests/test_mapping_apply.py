@@ -233,3 +233,23 @@ def test_links_of_an_application_definition_say_their_target(tmp_path: Path) -> 
         assert entry["data/b"].attrs["target"] == "/entry/b"
         assert entry["more/first"] == entry["a"]
         assert entry["data/a"].attrs["target"] == "/entry/a"
+
+
+@pytest.mark.parametrize("beamline", ["SIXS", "CRISTAL"])
+def test_soleil_scans_keep_the_name_of_their_beamline(beamline: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nxs", "w") as f:
+        for path, nx_class in {
+            "s1": "NXentry",
+            "s1/scan_data": "NXdata",
+            f"s1/{beamline}": "NXinstrument",
+            f"s1/{beamline}/mu": "NXpositioner",
+        }.items():
+            f.create_group(path).attrs["NX_class"] = nx_class
+        f["s1/scan_data/data_01"] = [1.0, 2.0]
+        f[f"s1/{beamline}/mu/raw_value"] = 0.5
+        f["s1/end_time"] = "2026-01-01T00:00:00"
+    assert convert([str(tmp_path / "a.nxs")], str(tmp_path / "a.csv"), Plan(mapping="soleil")).failed == []
+    assert convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5")).failed == []
+    with h5py.File(tmp_path / "b.h5") as f:
+        assert f[f"s1/{beamline}/mu/raw_value"][()] == 0.5
+        assert f["s1/scan_data/data_01"][()].tolist() == [1.0, 2.0]
