@@ -1,17 +1,20 @@
 """Where two records or two trees differ, exactly: values bit by bit, types, attributes, roles, what is missing.
 
 NaN equals NaN, whatever its payload; -0.0 is not 0.0. A column that ends early equals one whose last rows are masked.
+Values are compared as ``nxconvert.comparison`` does; but here the order of names, keys, mappings and guesses count too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import eq
 from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Array, as_array, decode, is_text, type_name
+from nxconvert.array import Array, as_array
+from nxconvert.comparison.values import comparable, type_of, unequal
 from nxconvert.record import Field, Record
 from nxconvert.tree import Dataset, Group, Node
 
@@ -91,8 +94,8 @@ def _field(a: Field, b: Field, rows_a: int, rows_b: int) -> Iterator[Difference]
     if a.per_row != b.per_row:
         yield Difference(a.name, f"per_row {a.per_row} became {b.per_row}")
         return
-    if _type(a.dtype) != _type(b.dtype):
-        yield Difference(a.name, f"type {_type(a.dtype)} became {_type(b.dtype)}")
+    if type_of(a.dtype) != type_of(b.dtype):
+        yield Difference(a.name, f"type {type_of(a.dtype)} became {type_of(b.dtype)}")
     if a.item_shape != b.item_shape:
         yield Difference(a.name, f"shape {a.item_shape} became {b.item_shape}")
     for part in ("role", "guessed", "of"):
@@ -101,7 +104,7 @@ def _field(a: Field, b: Field, rows_a: int, rows_b: int) -> Iterator[Difference]
     if _labels(a) != _labels(b):
         yield Difference(f"{a.name}@axes", f"{_labels(a)} became {_labels(b)}")
     yield from _attributes(a.name, a.attrs, b.attrs)
-    if _type(a.dtype) == _type(b.dtype) and a.item_shape == b.item_shape:
+    if type_of(a.dtype) == type_of(b.dtype) and a.item_shape == b.item_shape:
         if not a.per_row:
             yield from _values(a.name, a.values.read(), b.values.read())
         elif rows_a == rows_b:
@@ -189,8 +192,8 @@ def _children(
 
 
 def _arrays(path: str, a: Array, b: Array) -> Iterator[Difference]:
-    if _type(a.dtype) != _type(b.dtype):
-        yield Difference(path, f"type {_type(a.dtype)} became {_type(b.dtype)}")
+    if type_of(a.dtype) != type_of(b.dtype):
+        yield Difference(path, f"type {type_of(a.dtype)} became {type_of(b.dtype)}")
     elif a.shape != b.shape:
         yield Difference(path, f"shape {a.shape} became {b.shape}")
     else:
@@ -215,43 +218,20 @@ def same_attribute(a: Any, b: Any) -> bool:
     if not isinstance(a, np.ndarray | np.generic | float | int | bool | list | tuple):
         return bool(type(a) is type(b) and (a == b or repr(a) == repr(b)))
     left, right = as_array(a), as_array(b)
-    return _type(left.dtype) == _type(right.dtype) and same_values(left, right)
-
-
-def _type(dtype: np.dtype[Any]) -> str:
-    """Name a type; bytes whose encoding is not stated are ASCII, as HDF5 has it."""
-    return type_name(dtype).replace(":ascii", "")
+    return type_of(left.dtype) == type_of(right.dtype) and same_values(left, right)
 
 
 def _values(what: str, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Iterator[Difference]:
-    if same_values(a, b):
-        return
     if a.shape != b.shape:
         yield Difference(what, f"shape {a.shape} became {b.shape}")
-        return
-    for index in np.ndindex(a.shape):
-        if not same_values(np.asarray(a[index]), np.asarray(b[index])):
-            at = f"[{', '.join(map(str, index))}] " if index else ""
-            yield Difference(what, f"{at}{a[index]!r} became {b[index]!r}")
-            return
+    elif not comparable(a.dtype, b.dtype):
+        yield Difference(what, f"values of {a.dtype} became such of {b.dtype}")
+    elif (wrong := unequal(a, b, same=eq)).any():
+        index = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        at = f"[{', '.join(map(str, index))}] " if index else ""
+        yield Difference(what, f"{at}{a[index]!r} became {b[index]!r}")
 
 
 def same_values(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     """Tell whether two arrays have the same shape and the same values, bit by bit but for the payload of NaN."""
-    if a.shape != b.shape:
-        return False
-    if a.dtype.names is not None:
-        return a.dtype.names == b.dtype.names and all(same_values(a[n], b[n]) for n in a.dtype.names)
-    if is_text(a.dtype) or is_text(b.dtype):
-        return bool(np.array_equal(decode(a), decode(b)))
-    if a.dtype.kind == "O":
-        pairs = zip(a.flat, b.flat, strict=True)
-        return all(same_values(np.asarray(x), np.asarray(y)) if isinstance(x, np.ndarray) else x == y for x, y in pairs)
-    if a.dtype.kind == "c":
-        return same_values(a.real, b.real) and same_values(a.imag, b.imag)
-    if a.dtype.kind == "f":
-        both = np.isnan(a) & np.isnan(b)
-        return bool(np.all(both | ((a == b) & (np.signbit(a) == np.signbit(b)))))
-    if a.dtype.kind in "mM":
-        return bool(np.all((np.isnat(a) & np.isnat(b)) | (a == b)))
-    return bool(np.array_equal(a, b))
+    return a.shape == b.shape and comparable(a.dtype, b.dtype) and not unequal(a, b, same=eq).any()
