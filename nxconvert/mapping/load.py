@@ -226,21 +226,26 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
     def rule_of(i: int, rule: RuleFile) -> Rule:
         line, column = positions.get(("rules", i), (1, 1))
         here = f"{where}:{line}:{column}"
+
+        def at(key: str) -> str:
+            row, col = positions.get(("rules", i, key), (line, column))
+            return f"{where}:{row}:{col}"
+
         steps = path(rule.tree, "rules", i, "tree")
         if not rule.tree.startswith("/"):
             steps = (*under, *steps)
-        check_rule(rule, steps, here)
+        check_rule(rule, steps, at)
         links = {a: path(link, "rules", i, "links", a) for a, link in rule.links.items()}
-        check_links(rule, links, here, stacked=spec.stack is not None)
+        check_links(rule, links, at("links"), stacked=spec.stack is not None)
         if not checked:
-            check_stated(rule, steps, spec, here)
+            check_stated(rule, steps, spec, at)
         check_rule_of_stack(rule, steps, spec, i, positions, where)
         try:
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
-            raise MappingError(f"{here}: {error}", error.tip) from None
+            raise MappingError(f"{at('field')}: {error}", error.tip) from None
         compiled = Rule(rule, steps, name, i, here)
-        check_captures(compiled, spec)
+        check_captures(compiled, spec, at)
         return compiled
 
     check_names(spec, positions, where)

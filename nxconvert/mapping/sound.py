@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -16,6 +16,9 @@ from nxconvert.mapping.model import Mapping, MappingFile, Rule, RuleFile
 from nxconvert.mapping.source import Position, wrong
 from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, unit_problem
 from nxconvert.mapping.steps import Kind, Step
+
+At = Callable[[str], str]
+"""Says where a key of a rule stands, as file, line and column: its value, or the rule where it has no such key."""
 
 MAX_RANK = 32
 """Dimensions that an HDF5 dataset may have."""
@@ -36,25 +39,25 @@ def check_names(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
             raise wrong(where, position, f"record: {capture} is there twice", "keep one of them")
 
 
-def check_rule(rule: RuleFile, steps: tuple[Step, ...], here: str) -> None:
+def check_rule(rule: RuleFile, steps: tuple[Step, ...], at: At) -> None:
     """Refuse what can never hold."""
     if not (rule.field or rule.default or rule.key) and rule.constant is None:
-        raise MappingError(f"{here}: the rule for {rule.tree} has no field", "add field: NAME")
+        raise MappingError(f"{at('')}: the rule for {rule.tree} has no field", "add field: NAME")
     if not steps:
-        raise MappingError(f"{here}: the path {rule.tree!r} has no steps", "write the path of a dataset")
+        raise MappingError(f"{at('tree')}: the path {rule.tree!r} has no steps", "write the path of a dataset")
     if any(s.kind <= Kind.ANY for s in steps) and rule.direction != "export":
         raise MappingError(
-            f"{here}: * and ** cannot be imported: they do not say where a field goes", "say direction: export"
+            f"{at('tree')}: * and ** cannot be imported: they do not say where a field goes", "say direction: export"
         )
     if steps[-1].attribute and rule.each == "row":
-        raise MappingError(f"{here}: an attribute has no rows", "say each: record")
+        raise MappingError(f"{at('each')}: an attribute has no rows", "say each: record")
     if rule.default and "signal" not in rule.links:
         raise MappingError(
-            f"{here}: a default group needs the signal that it shows", 'add links: {signal: "{y@signal}"}'
+            f"{at('default')}: a default group needs the signal that it shows", 'add links: {signal: "{y@signal}"}'
         )
     if rule.links and not rule.default:
         raise MappingError(
-            f"{here}: links means nothing without default: true", "add default: true, or leave links out"
+            f"{at('links')}: links means nothing without default: true", "add default: true, or leave links out"
         )
 
 
@@ -75,13 +78,13 @@ def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str, *
             )
 
 
-def check_stated(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile, here: str) -> None:
+def check_stated(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile, at: At) -> None:
     """Refuse what a rule states of values when it is wrong or cannot hold in both directions."""
     problem = next(chain(_wrong_type(rule), _wrong_numbers(rule), _wrong_names(rule), _wrong_units(rule)), None)
     if problem is None and rule.constant is not None:
         problem = next(_wrong_constant(rule, steps, spec), None)
     if problem is not None:
-        raise MappingError(f"{here}: {problem[0]}", problem[1])
+        raise MappingError(f"{at(problem[0].partition(':')[0])}: {problem[0]}", problem[1])
 
 
 def _wrong_type(rule: RuleFile) -> Iterator[tuple[str, str]]:
@@ -98,7 +101,7 @@ def _wrong_numbers(rule: RuleFile) -> Iterator[tuple[str, str]]:
     if rule.scale == 0 and rule.direction != "export":
         yield "scale: 0 cannot be undone", "write another scale, or say direction: export"
     if not (math.isfinite(rule.scale) and math.isfinite(rule.offset)):
-        yield "scale and offset must be finite numbers", "write a number"
+        yield f"{'offset' if math.isfinite(rule.scale) else 'scale'}: must be a finite number", "write a number"
     if (rule.scale != 1 or rule.offset != 0 or rule.units) and rule.dtype in ("text", "bool"):
         yield f"dtype: {rule.dtype} has no units, scale or offset", "write dtype: number"
 
@@ -152,7 +155,7 @@ def _wrong_constant(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) 
             yield f"constant: {{{step.name}}} is not in the key, so nothing says where to write it", "name the path"
 
 
-def check_captures(rule: Rule, spec: MappingFile) -> None:
+def check_captures(rule: Rule, spec: MappingFile, at: At) -> None:
     """Refuse captures that only one side has."""
     if rule.name is None:
         return
@@ -160,7 +163,7 @@ def check_captures(rule: Rule, spec: MappingFile) -> None:
     for capture in rule.name.captures:
         if capture not in in_tree:
             raise MappingError(
-                f"{rule.where}: {{{capture}}} is in the field's name but not in its path",
+                f"{at('field')}: {{{capture}}} is in the field's name but not in its path",
                 f"captures are {', '.join(sorted(in_tree))}",
             )
     if not rule.imports:
@@ -169,7 +172,7 @@ def check_captures(rule: Rule, spec: MappingFile) -> None:
     for step in rule.steps:
         if step.captures and step.name not in given and not step.default and not step.optional:
             raise MappingError(
-                f"{rule.where}: {{{step.name}}} is in the path but in neither the field's name nor the key",
+                f"{at('tree')}: {{{step.name}}} is in the path but in neither the field's name nor the key",
                 f"name it in the field, give it a default ({{{step.name}=NAME}}), or say direction: export",
             )
 
