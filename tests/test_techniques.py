@@ -344,6 +344,7 @@ def test_nxcansas_goes_to_columns_and_back(tmp_path: Path, nx: bool, dtype: str,
     assert chooses(source) == "nxcansas"
     assert out_and_back("nxcansas", str(source)).differences == []
     go(source, tmp_path / f"a.{ending}", "nxcansas")
+    assert not any("comes back as" in n for n in out_and_back("nxcansas", str(source)).notices)
     if ending != "csv":
         assert np.loadtxt(tmp_path / f"a.{ending}")[:, 1].astype(dtype).tobytes() == floats(dtype).tobytes()
     go(tmp_path / f"a.{ending}", tmp_path / "b.h5")

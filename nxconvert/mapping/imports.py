@@ -285,7 +285,7 @@ class Importer:
         kept = {k: v if last.attribute and k == last.name else from_tree_name(v) for k, v in bound.items()}
         if SLASH in f.name and (again := rule.name.fill(kept)) != f.name:
             self.report.notice(f"{source}: {f.name} is written to {where}, and comes back as {again}")
-        found = self._overlap.name(rule, names, bound, f.name)
+        found = self._overlap.name(rule, names, bound, f)
         if found is not None:
             self.report.notice(
                 f"{source}: {f.name} is written to {where}, which {found[1].where} takes: it comes back as {found[0]}"

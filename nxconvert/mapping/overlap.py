@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.model import Rule
+from nxconvert.mapping.stated import takes
 from nxconvert.mapping.steps import Kind, Step, from_tree_name
+from nxconvert.record import Field
 
 
 class Overlap:
@@ -19,7 +21,7 @@ class Overlap:
             if rule.imports and rule.name is not None and any(s.captures for s in rule.steps)
         }
 
-    def name(self, rule: Rule, names: Sequence[str], key: Mapping[str, str], field: str) -> tuple[str, Rule] | None:
+    def name(self, rule: Rule, names: Sequence[str], key: Mapping[str, str], f: Field) -> tuple[str, Rule] | None:
         """Return the field that another rule would make of a path, and that rule; None when it comes back as it is.
 
         Parameters
@@ -30,12 +32,14 @@ class Overlap:
             The name of each step, empty for one that is left out.
         key
             The record's key.
-        field
-            Name of the field.
+        f
+            The field.
         """
         for other in self._others.get(rule.index, ()):
+            if not takes(other.file, f.dtype, len(f.shape), exact=True):
+                continue
             bound = _match(other, rule.steps, names, key)
-            if bound is not None and other.name is not None and (made := other.name.fill(bound)) != field:
+            if bound is not None and other.name is not None and (made := other.name.fill(bound)) != f.name:
                 return made, other
         return None
 
