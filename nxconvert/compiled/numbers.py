@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nxconvert import compiled
 from nxconvert.array import is_text
-from nxconvert.compiled import library
 
 FEW = 32 << 10
 """Bytes of text below which the library is not worth loading."""
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 def reads(dtypes: Sequence[np.dtype[Any]]) -> bool:
     """Tell whether ``in_one_go`` can read such cells."""
-    return library() is not None and _kinds_of(dtypes) is not None
+    return compiled.library() is not None and _kinds_of(dtypes) is not None
 
 
 def in_one_go(
@@ -65,16 +65,16 @@ def in_one_go(
     Table or None
         None when there is no such library, when it does not read such cells, or when rows are not all of such cells.
     """
-    c = library()
+    library = compiled.library()
     kinds = _kinds_of(dtypes)
-    if c is None or kinds is None or not rows:
+    if library is None or kinds is None or not rows:
         return None
     width = len(kinds) + spare
     arrays = [np.empty(rows if d is not None else 0, _read_as(d)) for d in dtypes]
     pointers = (ctypes.c_void_p * width)(*(a.ctypes.data for a in arrays))
     gone = np.zeros((width, rows), np.bool_)
     left = np.empty((rows * width // 8 + 16, 4), np.int64)
-    count = c.nx_numbers(
+    count = library.nx_numbers(
         text,
         len(text),
         separator[0] if separator else 0,
