@@ -284,3 +284,14 @@ def test_every_hdf5_file_is_listed_or_refused_in_one_line(corpus: Path) -> None:
             listed += 1
             assert lines[1:], name
     assert listed >= len(names) - 4
+
+
+def test_a_tree_is_listed_as_the_records_that_a_mapping_sees() -> None:
+    file = str(Path(__file__).parent.parent / "testdata" / "map.nxs")
+    done = CliRunner().invoke(app, ["ls", file, "--mapping", "auto", "--json"])
+    (told,) = json.loads(done.stdout)
+    assert [r["key"] for r in told["records"]] == [{"entry": "entry", "data": name} for name in ("map", "profile")]
+    assert "nodes" not in told
+    done = CliRunner().invoke(app, ["ls", f"{file}::/entry/profile", "--mapping", "nxdata"])
+    assert done.stdout.splitlines()[1].startswith("entry entry, data profile: 9 rows, 2 columns")
+    assert CliRunner().invoke(app, ["ls", file, "--mapping", "blis"]).exit_code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nxconvert.format import Format, Records, Report, Tree
     from nxconvert.listing import Item
     from nxconvert.location import Location
+    from nxconvert.policy import Policy
     from nxconvert.record import Record
 
 WIDEST = 30
@@ -30,6 +32,12 @@ def run(
     places: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, FILE::/path, folders.")],
     all: Annotated[bool, typer.Option("--all", "-a", help="List large groups in full, and open every group.")] = False,
     attrs: Annotated[bool, typer.Option("--attrs", help="List all attributes too.")] = False,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--mapping", metavar="auto|NAME|FILE", help="List the records that a mapping sees, as they are converted."
+        ),
+    ] = None,
     from_: o.From = None,
     allow_root: o.AllowRoot = None,
     json: o.Json = False,
@@ -42,18 +50,21 @@ def run(
     Of a group with many members the first are listed, and of many groups one is opened; FILE::/path lists from there.
     """
     from nxconvert.errors import NxconvertError
+    from nxconvert.mapping import load
     from nxconvert.naming import inputs
     from nxconvert.policy import Policy
 
+    how = _How(mapping, from_, Policy(roots=tuple(allow_root or ())))
+    if mapping is not None and mapping != "auto":
+        load(mapping)  # a wrong one is told before anything is listed
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    policy = Policy(roots=tuple(allow_root or ()))
     failed = False
     with inputs(places) as found:
         show = _Json() if json else _Text(attrs=attrs, whole=all, titled=len(found) > 1)
         for place in found:
             try:
-                show.file(place, from_, policy)
+                show.file(place, how)
             except NxconvertError as error:
                 failed = True
                 show.failure(place, error)
@@ -61,12 +72,26 @@ def run(
     return FAILED if failed else OK
 
 
-def _opened(place: Location, from_: str | None, policy: Any, report: Report) -> tuple[Format, Tree | Records]:
-    from nxconvert import registry
+@dataclass(frozen=True)
+class _How:
+    """How files are opened."""
 
-    format = registry.detect(place, registry.head(place), from_)
-    assert format.open is not None
-    return format, format.open(place, policy, report)
+    mapping: str | None
+    from_: str | None
+    policy: Policy
+
+    def open(self, place: Location, report: Report) -> tuple[Format, Tree | Records]:
+        from nxconvert import registry
+        from nxconvert.format import Tree
+
+        format = registry.detect(place, registry.head(place), self.from_)
+        assert format.open is not None
+        source = format.open(place, self.policy, report)
+        if self.mapping is not None and isinstance(source, Tree):
+            from nxconvert.conversion import Plan, as_records
+
+            return format, as_records(source, place, Plan(mapping=self.mapping, policy=self.policy), report)
+        return format, source
 
 
 class _Text:
@@ -76,12 +101,12 @@ class _Text:
         self.attrs, self.whole, self.titled = attrs, whole, titled
         self.count = 0
 
-    def file(self, place: Location, from_: str | None, policy: Any) -> None:
+    def file(self, place: Location, how: _How) -> None:
         """List one file."""
         from nxconvert.format import Report, Tree
 
         report = Report()
-        format, source = _opened(place, from_, policy, report)
+        format, source = how.open(place, report)
         with source:
             lines = self._tree(source, place, report) if isinstance(source, Tree) else self._records(source)
             first = next(lines, None)  # before its title: there may be nothing to list
@@ -230,14 +255,14 @@ class _Json:
         """Print a piece."""
         sys.stdout.write(text)
 
-    def file(self, place: Location, from_: str | None, policy: Any) -> None:
+    def file(self, place: Location, how: _How) -> None:
         """List one file: a tree as ``nodes``, else ``records``."""
         from nxconvert.format import Report, Tree
         from nxconvert.listing import Listing, default_plot, record_items
         from nxconvert.part import part_of
 
         report = Report()
-        format, source = _opened(place, from_, policy, report)
+        format, source = how.open(place, report)
         with source:
             if isinstance(source, Tree):
                 node = part_of(source.root, place, report)
