@@ -1,9 +1,10 @@
 /* Rows of numbers, written as text, read into columns: each number is the nearest one of its type, ties to even.
 
-   Facts: D. Lemire, "Number parsing at a gigabyte per second" (2021), and N. Mushtak and D. Lemire, "Fast number parsing
-   without fallback" (2023): the product of up to 19 digits with the first 128 bits of a power of five, of which the
-   caller has a table, settles how a number of binary64 or binary32 is rounded. What has more digits is settled when it
-   rounds as the numbers just below and above it do; else, as everything that is no plain number, it is left to Python. */
+   Facts: D. Lemire, "Number parsing at a gigabyte per second" (2021), and N. Mushtak and D. Lemire, "Fast number
+   parsing without fallback" (2023): the product of up to 19 digits with the first 128 bits of a power of five, of which
+   the caller has a table, settles how a number of binary64 or binary32 is rounded. What has more digits is settled when
+   it rounds as the numbers just below and above it do; else, as everything that is no plain number, it is left to
+   Python. */
 #include "common.h"
 
 enum { LOWEST = -342, HIGHEST = 308, DIGITS = 19, FAR = 100000000 };
@@ -74,8 +75,8 @@ static inline uint64_t rounded(const struct reader *r, uint64_t digits, int expo
         fraction >>= 1 - power_of_two;
         return (fraction + (fraction & 1)) >> 1; /* what is too large for a subnormal number is the least normal one */
     }
-    if (low <= 1 && exponent >= b->even_from && exponent <= b->even_to && (fraction & 3) == 1 && fraction << shift == high)
-        fraction--; /* in the middle: to the even one */
+    int may_tie = low <= 1 && exponent >= b->even_from && exponent <= b->even_to;
+    if (may_tie && (fraction & 3) == 1 && fraction << shift == high) fraction--; /* in the middle: to the even one */
     fraction = (fraction + (fraction & 1)) >> 1;
     /* the leading bit of the fraction adds one to the exponent, and one that was carried another */
     uint64_t bits = ((uint64_t)(power_of_two - 1) << b->bits) + fraction;
@@ -106,7 +107,8 @@ static inline int some_digits(const uint8_t *p, const uint8_t *end, uint64_t *va
         n = 8;
     }
     v = v * 10 + (v >> 8);
-    v = ((v & 0x000000ff000000ffULL) * 0x000f424000000064ULL + ((v >> 16) & 0x000000ff000000ffULL) * 0x0000271000000001ULL) >> 32;
+    const uint64_t pairs = 0x000000ff000000ffULL; /* of digits; the others are 16 bits on */
+    v = ((v & pairs) * 0x000f424000000064ULL + ((v >> 16) & pairs) * 0x0000271000000001ULL) >> 32;
     *value = *value * tens[n] + (uint32_t)v;
     return n;
 }
@@ -173,7 +175,8 @@ static int is_word(const uint8_t *p, const uint8_t *end, const char *word)
 }
 
 /* Read nan, inf and infinity; return where it ends, NULL when it is none of them. */
-static const uint8_t *no_number(const uint8_t *p, const uint8_t *end, int negative, const struct binary *b, uint64_t *bits)
+static const uint8_t *no_number(const uint8_t *p, const uint8_t *end, int negative, const struct binary *b,
+                                uint64_t *bits)
 {
     *bits = (uint64_t)b->infinite << b->bits;
     if (is_word(p, end, "inf")) return is_word(p + 3, end, "inity") ? p + 8 : p + 3;
@@ -206,7 +209,8 @@ static inline const uint8_t *whole(const struct reader *r, const uint8_t *p, cha
     const uint8_t *begin = p + (negative || *p == '+');
     p = all_digits(begin, r->end, &v);
     if (p == begin || p - begin > DIGITS) return NULL;
-    int is_signed = kind >= 'a', bits = kind == 'q' || kind == 'Q' ? 64 : kind == 'i' || kind == 'I' ? 32 : kind == 'h' || kind == 'H' ? 16 : 8;
+    int is_signed = kind >= 'a', letter = kind | 0x20;
+    int bits = letter == 'q' ? 64 : letter == 'i' ? 32 : letter == 'h' ? 16 : 8;
     if (is_signed ? v > (1ULL << (bits - 1)) - !negative : (negative && v) || (bits < 64 && v >> bits)) return NULL;
     if (negative) v = 0 - v;
     switch (bits) {
