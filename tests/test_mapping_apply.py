@@ -253,3 +253,25 @@ def test_soleil_scans_keep_the_name_of_their_beamline(beamline: str, tmp_path: P
     with h5py.File(tmp_path / "b.h5") as f:
         assert f[f"s1/{beamline}/mu/raw_value"][()] == 0.5
         assert f["s1/scan_data/data_01"][()].tolist() == [1.0, 2.0]
+
+
+def test_links_and_attributes_of_datasets_are_made_on_import(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        'nxconvert: 1\nname: linked\nrecord: [scan]\nunder: "/{scan=s:NXentry}"\nrules:\n'
+        '  - {tree: "detector:NXdetector/{c}", field: "{c}", each: row}\n'
+        '  - {tree: "data:NXdata/data", link: "detector/I0"}\n'
+        '  - {tree: "data:NXdata/gone", link: "detector/absent"}\n'
+        '  - {tree: "data:NXdata/@signal", constant: data}\n'
+        '  - {tree: "detector:NXdetector/I0/@units", constant: counts}\n'
+    )
+    (tmp_path / "a.csv").write_text("I0,b\n1,2\n3,4\n")
+    plan = Plan(mapping=str(tmp_path / "m.yaml"), options={"roles": "x=b,signal=I0"})
+    assert convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5"), plan).failed == []
+    with h5py.File(tmp_path / "b.h5") as f:
+        assert f["s/data"].get("data", getlink=True).path == "/s/detector/I0"
+        assert f["s/data/data"][()].tolist() == [1, 3]
+        assert list(f["s/data"]) == ["data"]
+        assert (f["s/data"].attrs["signal"], f["s/detector/I0"].attrs["units"]) == ("data", "counts")
+        assert f["s/detector/I0"].attrs["target"] == "/s/detector/I0"
+    (record,) = records(tmp_path / "b.h5", str(tmp_path / "m.yaml"))
+    assert list(record.fields) == ["I0", "b"]

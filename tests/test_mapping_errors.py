@@ -14,8 +14,8 @@ HEAD = "nxconvert: 1\nname: mine\nrecord: [scan]\n"
 RULES = 'rules:\n  - {tree: "/{scan:NXentry}/data/{c}", field: "{c}"}\n'
 
 
-def rule(text: str) -> str:
-    return f"{HEAD}rules:\n  - {text}\n"
+def rule(*texts: str) -> str:
+    return f"{HEAD}rules:\n" + "".join(f"  - {text}\n" for text in texts)
 
 
 def stacked(*rules: str, stack: str = "{over: role, order: [a, b]}") -> str:
@@ -422,6 +422,31 @@ WRONG = {
         "pairs: 'motor' would give all of a one name",
         'write e.g. field: "motor/{name}"',
     ),
+    # links
+    "link to nowhere": (
+        rule('{tree: "/{scan}/a", field: a}', '{tree: "/{scan}/b", link: "/{scan}/c"}'),
+        "6:32",
+        "link: no rule writes anything at '/{scan}/c'",
+        "did you mean '/{scan}/a'?",
+    ),
+    "link with a field": (
+        rule('{tree: "/{scan}/a", field: a, link: b}'),
+        "5:32",
+        "field: a link has none",
+        "leave field out",
+    ),
+    "link of a free name": (
+        rule('{tree: "/{scan}/a", field: a}', '{tree: "/{scan}/{b}", link: "/{scan}/a"}'),
+        "6:12",
+        "link: {b} is not in the key",
+        "name the path",
+    ),
+    "link on export": (
+        rule('{tree: "/{scan}/a", link: "/{scan}/b", direction: export}'),
+        "5:55",
+        "a link is made on import only",
+        "leave direction out",
+    ),
     # what rules state of values
     "unknown unit": (
         rule('{tree: "/{scan}/a", field: a, units: milimetre}'),
@@ -485,8 +510,8 @@ WRONG = {
     ),
     "scale without end": (
         rule('{tree: "/{scan}/a", field: a, scale: inf}'),
-        "5:5",
-        "must be finite numbers",
+        "5:42",
+        "scale: must be a finite number",
         "write a number",
     ),
     "scale of text": (

@@ -108,6 +108,7 @@ class Importer:
         self._constants(made, key)
         self._also(made, record, key)
         self._absent(made, record, key)
+        self._links(made, key)
         if self._stacks is None:
             self._default_groups(made, record, key)
         own = len(self.layout.own)
@@ -294,7 +295,7 @@ class Importer:
     def _constants(self, made: Imported, key: Mapping[str, str]) -> None:
         """Write what the mapping says is always the same."""
         for rule in self.layout.constants:
-            if not rule.imports:
+            if not rule.imports or _dataset_attribute(made, rule, key):
                 continue
             group = made.root
             for step in rule.steps[:-1]:
@@ -307,6 +308,20 @@ class Importer:
             elif (path := f"{group.path.rstrip('/')}/{name}") not in self._shared:
                 self._shared[path] = (values.read(), rule.where)
                 group.add(name, NewDataset(values, {"units": rule.file.units} if rule.file.units else None))
+
+    def _links(self, made: Imported, key: Mapping[str, str]) -> None:
+        """Make the links that the mapping states, to what is there."""
+        for rule in self.layout.rules:
+            if not rule.target:
+                continue
+            target = "/" + "/".join(name for step in rule.target if (name := _name(step, key, rule)))
+            if _node_at(made.root, target) is None:
+                continue
+            group, name = self._home(made, rule.steps, key, rule)
+            path = f"{group.path.rstrip('/')}/{name}"
+            if name not in group and path not in self._shared:
+                group.add(name, _link(made, target))
+                self._shared[path] = (np.array(target, TEXT), rule.where)
 
     def _refuse_twice(self, path: str, source: str) -> None:
         """Refuse a column that an earlier record has been."""
@@ -376,6 +391,19 @@ class Importer:
             pending.extend(c for c in group.children.values() if isinstance(c, NewGroup))
         if not made.root.attrs.get("default"):
             made.root.attrs.pop("default", None)
+
+
+def _dataset_attribute(made: Imported, rule: Rule, key: Mapping[str, str]) -> bool:
+    """Write a constant attribute of a dataset that has none of that name; tell whether it is one of a dataset."""
+    if not rule.steps[-1].attribute:
+        return False
+    names = [name for step in rule.steps[:-1] if (name := _name(step, key, rule))]
+    node = _node_at(made.root, "/".join(names)) if names else None
+    if not isinstance(node, NewDataset):
+        return False
+    if rule.steps[-1].name not in node.attrs:
+        node.set_attr(rule.steps[-1].name, plain(Values(_constant(rule.file.constant, rule.file.dtype))))
+    return True
 
 
 def _link(made: Imported, path: str, kind: str = "soft") -> Link:

@@ -18,6 +18,7 @@ from nxconvert.mapping.sound import (
     check_pairs,
     check_rule,
     check_stated,
+    check_targets,
     check_ties,
 )
 from nxconvert.mapping.sound_stack import check_places, check_rule_of_stack, check_stack
@@ -244,7 +245,10 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
             name = NamePattern(rule.field) if rule.field else None
         except StepError as error:
             raise MappingError(f"{at('field')}: {error}", error.tip) from None
-        compiled = Rule(rule, steps, name, i, here)
+        target = path(rule.link, "rules", i, "link")
+        if rule.link and not rule.link.startswith("/"):
+            target = (*under, *target)
+        compiled = Rule(rule, steps, name, i, here, target)
         check_captures(compiled, spec, at)
         return compiled
 
@@ -266,6 +270,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
     )
     check_pairs(spec, positions, where)
     check_ties(mapping)
+    check_targets(mapping, positions)
     check_places(mapping)
     if mapping.key and not mapping.prefix:
         raise wrong(

@@ -59,7 +59,11 @@ class RuleFile:
     values
         Names in the field and their numbers in the tree, such as ``{projection: 0, flat: 1}``.
     constant
-        What is written at the path on import; on export it is checked. Such a rule has no field.
+        What is written at the path on import; on export it is checked. Such a rule has no field. An attribute of a
+        dataset (``x/@units``) is written where the dataset has none of that name.
+    link
+        Path of what a link at ``tree`` leads to, below ``under`` unless it starts with a slash; the link is made on
+        import, when that is there. Such a rule has no field, and an export does without it.
     key
         For ``each: stack``: the capture whose value is written for each row, such as the role. It has no field.
     also
@@ -87,6 +91,7 @@ class RuleFile:
     offset: float = 0.0
     values: dict[str, int | float] = dataclasses.field(default_factory=dict)
     constant: bool | int | float | str | None = None
+    link: str = ""
     key: str = ""
     also: list[str] = dataclasses.field(default_factory=list)
     absent: bool | int | float | str | dict[str, Any] | None = None
@@ -204,6 +209,8 @@ class Rule:
         Pattern of the field's name; None for a rule that only makes a default group.
     where
         File, line and column, for messages.
+    target
+        The whole path that a link leads to; empty for any other rule.
     """
 
     file: RuleFile
@@ -211,6 +218,7 @@ class Rule:
     name: NamePattern | None
     index: int
     where: str
+    target: tuple[Step, ...] = ()
 
     @property
     def each(self) -> str:

@@ -41,7 +41,9 @@ def check_names(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
 
 def check_rule(rule: RuleFile, steps: tuple[Step, ...], at: At) -> None:
     """Refuse what can never hold."""
-    if not (rule.field or rule.default or rule.key) and rule.constant is None:
+    if rule.link:
+        _check_link(rule, steps, at)
+    elif not (rule.field or rule.default or rule.key) and rule.constant is None:
         raise MappingError(f"{at('')}: the rule for {rule.tree} has no field", "add field: NAME")
     if not steps:
         raise MappingError(f"{at('tree')}: the path {rule.tree!r} has no steps", "write the path of a dataset")
@@ -59,6 +61,43 @@ def check_rule(rule: RuleFile, steps: tuple[Step, ...], at: At) -> None:
         raise MappingError(
             f"{at('links')}: links means nothing without default: true", "add default: true, or leave links out"
         )
+
+
+def _check_link(rule: RuleFile, steps: tuple[Step, ...], at: At) -> None:
+    """Refuse what a rule that makes a link says beside it."""
+    stated = [key for key in ("field", "key", "default", "units", "dtype", "values", "also") if getattr(rule, key)]
+    stated += [key for key in ("constant", "absent") if getattr(rule, key) is not None]
+    for key in stated:
+        raise MappingError(f"{at(key)}: {key}: a link has none: it is what it leads to", f"leave {key} out")
+    if rule.direction == "export":
+        raise MappingError(f"{at('direction')}: a link is made on import only", "leave direction out")
+    if steps and (steps[-1].attribute or steps[-1].role):
+        raise MappingError(f"{at('tree')}: no link can be an attribute or follow one", "name the path of the link")
+
+
+def check_targets(mapping: Mapping, positions: dict[tuple[Any, ...], Position]) -> None:
+    """Refuse links to where no rule writes, and those that nothing says where they are."""
+    written = [r for r in mapping.rules if r.file.direction != "export" and not r.target]
+    for rule in (r for r in mapping.rules if r.target):
+        for side, steps in (("tree", rule.steps), ("link", rule.target)):
+            for step in steps:
+                free = step.captures and step.name not in mapping.key and not step.default and not step.optional
+                if free or step.role or step.kind <= Kind.ANY:
+                    named = f"{{{step.name}}}" if step.name else "*"
+                    message = f"link: {named} is not in the key, so nothing says where it is"
+                    raise wrong(mapping.where, positions[("rules", rule.index, side)], message, "name the path")
+        if not any(_may_be(r.steps[: len(rule.target)], rule.target) for r in written):
+            near = difflib.get_close_matches(rule.file.link, [re.sub(r":[\w|]+", "", r.file.tree) for r in written], 1)
+            tip = f"did you mean {near[0]!r}?" if near else "write the path of a rule that is imported"
+            message = f"link: no rule writes anything at {rule.file.link!r}"
+            raise wrong(mapping.where, positions[("rules", rule.index, "link")], message, tip)
+
+
+def _may_be(steps: tuple[Step, ...], target: tuple[Step, ...]) -> bool:
+    """Tell whether what is written at some steps may be at the path of a link."""
+    if len(steps) != len(target) or any(s.attribute for s in steps):
+        return False
+    return all(a.captures or b.captures or a.name == b.name for a, b in zip(steps, target, strict=True))
 
 
 def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str, *, stacked: bool) -> None:
