@@ -425,7 +425,7 @@ WRONG = {
     # links
     "link to nowhere": (
         rule('{tree: "/{scan}/a", field: a}', '{tree: "/{scan}/b", link: "/{scan}/c"}'),
-        "6:32",
+        "6:31",
         "link: no rule writes anything at '/{scan}/c'",
         "did you mean '/{scan}/a'?",
     ),
