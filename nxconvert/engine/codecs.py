@@ -39,8 +39,12 @@ _KEPT = 64 << 20
 _LARGEST = 64 << 10  # bytes of a block that the compiled library takes
 _AHEAD = 128 << 10  # bytes that the compiled encoder of deflate may write before it has read as many
 _SAMPLE, _SAMPLED = 16 << 10, 4  # bytes of a sample, and how many at least are looked at
-_WORTH = 256 << 10  # bytes for which samples are worth it
-_LARGER = 1.01
+_LARGE = 256 << 10  # bytes for which it takes too long to look closely
+_MATCHES = 1.006  # times the size of a stream of others from which on there are matches that are worth looking for
+_SPARSE = 8  # times that a sample gets smaller from which on libdeflate is fast
+_LARGER = 1.04
+_SEARCHING = 3  # level of libdeflate that is about as small as level 4 of zlib
+_FEW = 64  # bytes that mean nothing in samples
 _SHUFFLED = (2, 4, 8)  # bytes of an element that the compiled library shuffles
 
 
@@ -252,16 +256,16 @@ class _Bitshuffle(Codec):
 class _Deflate(Codec):
     """Filter 1, behind filter 2 or alone: zlib streams, of shuffled bytes or of the values as they are.
 
-    Levels up to 5 are encoded by an encoder of our own, which knows noise and runs of one byte, or where there is more
-    to find by ISA-L at its level 1: many times as fast as zlib and no larger. Higher ones, which are asked for to save
-    space, are encoded by libdeflate.
+    Levels up to 5 are encoded by an encoder of our own, many times as fast as zlib, which knows noise and runs of one
+    byte. Where samples show that there is more to find, and for higher levels, which are asked for to save space,
+    libdeflate does it; where nothing was compiled, ISA-L at its level 1.
     """
 
     def __init__(self, n: int, itemsize: int, level: int, *, shuffled: bool) -> None:
         self._n, self._itemsize, self._level = n, itemsize, level
         self._shuffled = shuffled and itemsize > 1
         self.room = n * itemsize + (n * itemsize >> 8) + 1024
-        own = compiled.library() if level <= 5 and n * itemsize >= _WORTH else None
+        own = compiled.library() if level <= 5 and n * itemsize >= _SAMPLED * _SAMPLE else None
         self._own: Any = own.nx_deflate if own is not None else None
         if self._own is not None:
             self.room += _AHEAD
@@ -273,10 +277,10 @@ class _Deflate(Codec):
             plain = shuffle(values, buffer[self.room - plain.size : self.room])
         if self._own is not None and not self._has_matches(plain):
             return buffer[: self._own(plain.ctypes.data, plain.size, buffer.ctypes.data)].data
-        if self._level > 5:
+        if self._level > 5 or self._own is not None:
             import imagecodecs
 
-            return imagecodecs.deflate_encode(plain, self._level)
+            return imagecodecs.deflate_encode(plain, self._level if self._level > 5 else _SEARCHING)
         try:
             from isal import igzip_lib
         except ImportError:
@@ -284,16 +288,16 @@ class _Deflate(Codec):
         return igzip_lib.compress(plain, min(self._level, 1), igzip_lib.COMP_ZLIB)
 
     def _has_matches(self, plain: Raw) -> bool:
-        """Tell whether ISA-L, which looks for matches of all kinds, makes some samples smaller than our encoder."""
-        try:
-            from isal import igzip_lib
-        except ImportError:
-            return False
-        pieces = plain[: len(plain) // _SAMPLE * _SAMPLE].reshape(-1, _SAMPLE)
-        sample = pieces[len(pieces) // _SAMPLED // 2 :: len(pieces) // _SAMPLED].copy()
-        room = np.empty(sample.size + (sample.size >> 8) + 1024, np.uint8)
-        ours = self._own(sample.ctypes.data, sample.size, room.ctypes.data)
-        return bool(ours > _LARGER * len(igzip_lib.compress(sample, 1, igzip_lib.COMP_ZLIB)))
+        """Tell whether encoders that look for matches of all kinds make samples smaller than ours does."""
+        quick = plain.size >= _LARGE
+        number, size = (_SAMPLED, _SAMPLE) if quick else (_SAMPLED // 2, 2 * _SAMPLE)
+        pieces = plain[: len(plain) // size * size].reshape(-1, size)
+        pieces = pieces[len(pieces) // number // 2 :: len(pieces) // number]
+        room = np.empty(2 * size, np.uint8)
+        ours = sum(self._own(piece.ctypes.data, size, room.ctypes.data) for piece in pieces) - _FEW
+        if ours * _SPARSE < pieces.size:
+            return bool(ours > _LARGER * _searched(pieces, _SEARCHING))
+        return bool(ours > _MATCHES * _searched(pieces, 0 if quick else 1))
 
     def decode(self, buffer: Raw, size: int, out: Values) -> bool:
         import imagecodecs
@@ -310,6 +314,20 @@ class _Deflate(Codec):
         if self._shuffled:
             unshuffle(plain, out)
         return True
+
+
+def _searched(pieces: Any, level: int) -> int:
+    """Return the size of pieces that libdeflate encodes at a level, or at none ISA-L, which is faster."""
+    import imagecodecs
+
+    if not level:
+        try:
+            from isal import igzip_lib
+        except ImportError:
+            level = 1
+        else:
+            return sum(len(igzip_lib.compress(piece, 1, igzip_lib.COMP_ZLIB)) for piece in pieces)
+    return sum(len(imagecodecs.deflate_encode(piece, level)) for piece in pieces)
 
 
 def shuffle(values: Values, out: Raw) -> Raw:
