@@ -19,7 +19,7 @@ from h5py import h5d, h5o, h5s, h5t
 from nxconvert.conversion import Plan, convert
 from nxconvert.errors import NxconvertError, PolicyError, UsageError
 from nxconvert.format import Report
-from nxconvert.formats.hdf5.copy import proxied
+from nxconvert.formats.hdf5.alike import proxied
 from nxconvert.location import Location
 
 SIGNATURE = {"file_name", "file_time", "creator", "HDF5_Version", "h5py_version", "NX_class"}

@@ -10,19 +10,34 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from h5py import h5, h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
 
 from nxconvert.engine.transfer import boxes, stored_boxes
 from nxconvert.errors import InputError, OutputError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import check
-from nxconvert.formats.hdf5.layout import asked, creation
+from nxconvert.formats.hdf5.alike import (
+    as_source,
+    attributes_of,
+    maximum,
+    move_attribute,
+    move_chunks,
+    nothing_stored,
+    plain_chunks,
+    proxied,
+    refers,
+    same_fill,
+    source_space,
+    special,
+    without_layout,
+)
+from nxconvert.formats.hdf5.layout import creation
 from nxconvert.formats.hdf5.read import H5Dataset, H5File
 from nxconvert.tree import Link
 
@@ -181,12 +196,10 @@ class Copier:
             return None
         if virtual or elsewhere:
             check.readable(node)
-            anew = (
-                self._stored_anew(node, type_id) or _as_source(node, plist, type_id) or _without_layout(plist, type_id)
-            )
+            anew = self._stored_anew(node, type_id) or as_source(node, plist, type_id) or without_layout(plist, type_id)
         else:
             anew = self._stored_anew(node, type_id)
-            if anew is None and not type_id.committed() and not _plain_chunks(plist, type_id):
+            if anew is None and not type_id.committed() and not plain_chunks(plist, type_id):
                 self._whole(node, parent, raw, type_id)
                 return None
         space = node.id.get_space()
@@ -198,7 +211,7 @@ class Copier:
 
     def _whole(self, node: H5Dataset, parent: h5g.GroupID, raw: bytes, type_id: h5t.TypeID) -> None:
         """Copy a dataset as it is."""
-        bare = any(_special(attr.get_type()) for attr in _attributes(node.id))
+        bare = any(special(attr.get_type()) for attr in attributes_of(node.id))
         h5o.copy(node.id, b".", parent, raw, self._bare if bare else self._plain, self._lcpl)
         if bare or refers(type_id):
             made = h5d.open(parent, raw)
@@ -214,8 +227,8 @@ class Copier:
         if refers(type_id):
             self._waiting.append(_Waiting(b"", node.id, made, node.file, node.source))
         elif same_layout and made.get_create_plist().get_layout() == h5d.CHUNKED and not proxied(type_id):
-            _move_chunks(node.id, made)
-        elif not node.null and node.size and not _unwritten(node):
+            move_chunks(node.id, made)
+        elif not node.null and node.size and not nothing_stored(node):
             if type_id.get_class() in _NUMBERS or proxied(type_id):
                 return made
             self._raw_values(node, made, type_id)
@@ -228,16 +241,16 @@ class Copier:
         plist = creation(node, self.compression or "none", self.chunks)
         old = node.id.get_create_plist()
         if plist is None:
-            if old.get_layout() != h5d.CHUNKED or any(n is None or n < 0 for n in _maximum(node.id)):
+            if old.get_layout() != h5d.CHUNKED or any(n is None or n < 0 for n in maximum(node.id)):
                 return None
-            if _maximum(node.id) != node.id.shape:
+            if maximum(node.id) != node.id.shape:
                 return None
             plist = h5p.create(h5p.DATASET_CREATE)
             if node.id.get_num_chunks() < math.prod(
                 -(-n // c) for n, c in zip(node.shape, old.get_chunk(), strict=True)
             ):
                 plist.set_chunk(old.get_chunk())  # only chunks may be missing
-        _same_fill(old, plist, type_id)
+        same_fill(old, plist, type_id)
         return plist
 
     def _virtual(self, node: H5Dataset, plist: h5p.PropDCID, area: Area, links: str) -> h5p.PropDCID | None:
@@ -256,14 +269,14 @@ class Copier:
         if not keep:
             check.sources(node)
             return None
-        new = _without_layout(plist, node.id.get_type())
+        new = without_layout(plist, node.id.get_type())
         for i, (filename, path) in enumerate(sources):
             moved = area.moved("/" + path.strip("/")) if filename == "." else None
             if filename != ".":
                 filename = self.relative(filename, node.file)
             elif moved is None:
                 filename = self.relative(node.file.path.name, node.file)
-            spaces = plist.get_virtual_vspace(i), _source_space(plist, i)
+            spaces = plist.get_virtual_vspace(i), source_space(plist, i)
             name = (moved or path).encode("utf-8", "surrogateescape")
             new.set_virtual(spaces[0], os.fsencode(filename), name, spaces[1])
         return new
@@ -288,7 +301,7 @@ class Copier:
 
     def attributes(self, id: Any, made: Any, file: H5File, where: str) -> None:
         """Copy attributes, each with its own type; those that exist are kept, as the first writer wins."""
-        for attr in _attributes(id):
+        for attr in attributes_of(id):
             raw = attr.name if isinstance(attr.name, bytes) else attr.name.encode("utf-8", "surrogateescape")
             if h5a.exists(made, raw):
                 continue
@@ -302,7 +315,7 @@ class Copier:
                 if refers(type_id):
                     self._waiting.append(_Waiting(raw, attr, new, file, shown))
                 elif space.get_simple_extent_npoints():
-                    _move_attribute(attr, new, type_id)
+                    move_attribute(attr, new, type_id)
             except _FAILURES as error:
                 if "o space left" in str(error):
                     raise failed(error, self.path, where) from None
@@ -409,161 +422,3 @@ def unwritten(error: Exception, path: Path) -> OutputError:
     text = " ".join(str(error).split())
     said = re.search(r"error message = '([^']*)'", text)
     return OutputError(f"{path} cannot be written: {said[1] if said else text}", "is the disk full?")
-
-
-def same_order(old: h5p.PropGCID) -> h5p.PropGCID:
-    """Return creation properties of a group that keeps the order of its links and attributes as another does.
-
-    The other's own properties would do but for HDF5, which takes the address of its heap of links from them.
-    """
-    new = h5p.create(h5p.GROUP_CREATE)
-    new.set_link_creation_order(old.get_link_creation_order())
-    new.set_attr_creation_order(old.get_attr_creation_order())
-    return new
-
-
-def refers(type_id: h5t.TypeID) -> bool:
-    """Tell whether values of a type hold references."""
-    return any(t.get_class() == h5t.REFERENCE for t in _inside(type_id))
-
-
-def proxied(type_id: h5t.TypeID) -> bool:
-    """Tell whether values of a type lie outside of the dataset: of variable length, or references."""
-    return any(
-        t.get_class() in (h5t.REFERENCE, h5t.VLEN) or (t.get_class() == h5t.STRING and t.is_variable_str())
-        for t in _inside(type_id)
-    )
-
-
-def _special(type_id: h5t.TypeID) -> bool:
-    return bool(type_id.committed()) or refers(type_id)
-
-
-def _inside(type_id: h5t.TypeID) -> Iterator[h5t.TypeID]:
-    pending = [type_id]
-    while pending:
-        here = pending.pop()
-        yield here
-        kind = here.get_class()
-        if kind in (h5t.ARRAY, h5t.VLEN):
-            pending.append(here.get_super())
-        elif kind == h5t.COMPOUND:
-            pending.extend(here.get_member_type(i) for i in range(here.get_nmembers()))
-
-
-def _attributes(id: Any) -> Iterator[h5a.AttrID]:
-    """Open the attributes, in the order of their creation where it is known."""
-    order = h5.INDEX_NAME
-    plist = id.get_create_plist() if isinstance(id, h5g.GroupID | h5d.DatasetID) else None
-    if plist is not None and plist.get_attr_creation_order() & h5p.CRT_ORDER_TRACKED:
-        order = h5.INDEX_CRT_ORDER
-    for index in range(h5a.get_num_attrs(id)):
-        yield h5a.open(id, index=index, index_type=order, order=h5.ITER_INC)
-
-
-def _move_attribute(attr: h5a.AttrID, new: h5a.AttrID, type_id: h5t.TypeID) -> None:
-    if proxied(type_id):
-        values = np.empty(attr.shape, np.dtype(attr.dtype))
-        attr.read(values)
-        new.write(values)
-        return
-    values = np.empty(attr.get_space().get_simple_extent_npoints(), f"V{type_id.get_size()}")
-    attr.read(values, type_id)
-    new.write(values, type_id)
-
-
-def _plain_chunks(plist: h5p.PropDCID, type_id: h5t.TypeID) -> bool:
-    """Tell whether a dataset's chunks are moved one by one.
-
-    ``H5Ocopy`` writes the pipelines of some old files so that they cannot be read again. It is needed where a filter is
-    not known here, as nothing can be created with it.
-    """
-    codes = [int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())]
-    known = all(code <= check.OWN_FILTERS and h5z.filter_avail(code) for code in codes)
-    return plist.get_layout() == h5d.CHUNKED and not proxied(type_id) and known
-
-
-def _move_chunks(source: h5d.DatasetID, made: h5d.DatasetID) -> None:
-    """Copy stored chunks; those that do not exist stay so."""
-    found: list[tuple[int, ...]] = []
-    source.chunk_iter(lambda c: found.append(tuple(c.chunk_offset)))
-    for offset in found:
-        mask, raw = source.read_direct_chunk(offset)
-        made.write_direct_chunk(offset, raw, mask)
-
-
-def _unwritten(node: H5Dataset) -> bool:
-    """Tell whether nothing was ever stored for a dataset that is not in chunks: all of it is the fill value."""
-    plist = node.id.get_create_plist()
-    contiguous = plist.get_layout() == h5d.CONTIGUOUS and not plist.get_external_count()
-    return contiguous and node.id.get_space_status() == h5d.SPACE_STATUS_NOT_ALLOCATED
-
-
-def _without_layout(plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.PropDCID:
-    new = h5p.create(h5p.DATASET_CREATE)
-    _same_fill(plist, new, type_id)
-    return new
-
-
-def _as_source(node: H5Dataset, plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.PropDCID | None:
-    """Return how to store the values of a virtual dataset as its first source does, or None when that has no chunks."""
-    for index in range(plist.get_virtual_count() if plist.get_layout() == h5d.VIRTUAL else 0):
-        filename, path = plist.get_virtual_filename(index), plist.get_virtual_dsetname(index)
-        try:
-            file = node.file if filename == "." else node.file.external(filename, node.source, check.SOURCE)
-            source = file.resolve("/" + path.lstrip("/"), node.source)
-        except InputError:
-            continue
-        if not isinstance(source, H5Dataset) or not source.id.get_type().equal(type_id):
-            return None
-        old = source.id.get_create_plist()
-        missing = len(node.shape) - len(source.shape)
-        if old.get_layout() != h5d.CHUNKED or missing < 0 or 0 in node.shape:
-            return None
-        check.readable(source)  # its filters must be known
-        new = _without_layout(plist, type_id)
-        chunk = (1,) * missing + tuple(old.get_chunk())
-        new.set_chunk(tuple(min(c, n) for c, n in zip(chunk, node.shape, strict=True)))
-        for n in range(old.get_nfilters()):
-            code, flags, parameters, _ = old.get_filter(n)
-            new.set_filter(code, flags, asked(code, tuple(parameters)))
-        return new
-    return None
-
-
-def _same_fill(old: h5p.PropDCID, new: h5p.PropDCID, type_id: h5t.TypeID) -> None:
-    """Give a fill value over that the user of the source set."""
-    if old.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED or proxied(type_id):
-        return
-    try:
-        fill = np.zeros((), np.dtype(type_id.dtype))
-    except TypeError:
-        return
-    old.get_fill_value(fill)
-    new.set_fill_value(fill)
-
-
-def _maximum(id: h5d.DatasetID) -> tuple[int | None, ...]:
-    space = id.get_space()
-    if space.get_simple_extent_type() != h5s.SIMPLE:
-        return ()
-    return tuple(None if n == h5s.UNLIMITED else n for n in space.get_simple_extent_dims(True))
-
-
-def _source_space(plist: h5p.PropDCID, index: int) -> h5s.SpaceID:
-    """Return what a virtual dataset takes of a source; HDF5 does not tell the shape of what is taken whole."""
-    space = plist.get_virtual_srcspace(index)
-    taken = plist.get_virtual_vspace(index)
-    if space.get_select_type() != h5s.SEL_ALL or not taken.shape:
-        return space
-    if taken.get_select_type() == h5s.SEL_HYPERSLABS and taken.is_regular_hyperslab():
-        _, _, count, block = taken.get_regular_hyperslab()
-        if h5s.UNLIMITED in count and h5s.UNLIMITED not in block:
-            return h5s.create_simple(tuple(int(n) for n in block))  # each block is a source of its own
-    try:
-        low, high = taken.get_select_bounds()
-        points = taken.get_select_npoints()
-    except (RuntimeError, ValueError):  # without an end
-        return space
-    count = tuple(int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
-    return h5s.create_simple(count if math.prod(count) == points else (points,))

@@ -23,7 +23,8 @@ from nxconvert.engine.items import Items
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError
 from nxconvert.format import Report, TreeSink
 from nxconvert.formats.hdf5 import chunks as chunks_
-from nxconvert.formats.hdf5.copy import Area, Copier, failed, same_order, unwritten
+from nxconvert.formats.hdf5.alike import same_order
+from nxconvert.formats.hdf5.copy import Area, Copier, failed, unwritten
 from nxconvert.formats.hdf5.layout import creation
 from nxconvert.formats.hdf5.read import H5Dataset, H5Group, H5Type
 from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref, Virtual
