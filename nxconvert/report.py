@@ -22,6 +22,8 @@ class Report:
         Warnings.
     remarks
         What is good to know and no reason to worry: which values are computed.
+    untaken
+        Datasets that no rule of the mapping took; None when nobody asked.
     skipped
         Records that were not written, each with its reason.
     failed
@@ -34,6 +36,7 @@ class Report:
     losses: list[Loss] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    untaken: list[str] | None = None
     skipped: list[Loss] = field(default_factory=list)
     failed: list[tuple[str, Exception]] = field(default_factory=list)
     progress: Callable[[str, int], None] | None = field(default=None, repr=False, compare=False)

@@ -364,3 +364,19 @@ def test_check_counts_constants(scan: Path, run) -> None:
         (line,) = [row for row in done.stdout.splitlines() if "offset ->" in row]
         assert shown in line
         assert "no rule takes" not in done.stdout
+
+
+def test_the_full_report_lists_what_no_rule_takes(run, scan: Path) -> None:
+    plain = json.loads(run("nxconvert", "convert", "scan.nxs", "a.csv", "--mapping", "soleil.yaml", "--json").stdout)
+    assert "untaken" not in plain
+    full = ("nxconvert", "convert", "scan.nxs", "b.csv", "--mapping", "soleil.yaml", "--report", "full")
+    said = run(*full).stderr
+    told = json.loads(run(*full, "--json", "--overwrite").stdout)
+    with h5py.File(scan.parent / "scan.nxs") as file:
+        every: list[str] = []
+        file.visititems(lambda name, node: every.append(name) if isinstance(node, h5py.Dataset) else None)
+    left = {place.partition("::/")[2] for place in told["untaken"]}
+    assert left
+    assert left < set(every)
+    assert f"no rule of the mapping takes {'one dataset' if len(left) == 1 else f'{len(left)} datasets'}" in said
+    assert run(*full[:-1], "all", "--overwrite").returncode == 2

@@ -121,6 +121,11 @@ Links = Annotated[
 Chunks = Annotated[str | None, typer.Option("--chunks", metavar="N,N,..", help="Shape of HDF5 chunks, e.g. 1,512,512.")]
 
 
+ReportFull = Annotated[
+    str, typer.Option("--report", metavar="full", help="full: count the datasets that no rule of the mapping takes.")
+]
+
+
 @dataclass(frozen=True)
 class Selected:
     """Which records are wanted, and what their files are called."""
@@ -129,6 +134,7 @@ class Selected:
     scans: Scans = None
     unfinished: Unfinished = False
     name: Name = ""
+    report: ReportFull = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,7 @@ def plan(selected: Selected, limits: Limits, running: Running, **more: Any) -> P
         scans=tuple(selected.scans or ()),
         unfinished=selected.unfinished,
         name=selected.name,
+        report=choice(selected.report, "--report", ("full",)) if selected.report else "",
         policy=limits.policy,
         overwrite=running.overwrite,
         dry_run=running.dry_run,

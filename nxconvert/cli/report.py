@@ -42,6 +42,8 @@ def tell(report: Report, running: Running, more: dict[str, Any] | None = None) -
                 say(f"warning: {line}")
             for remark in report.remarks[:SHOWN]:
                 say(f"note: {remark}")
+            if report.untaken is not None:
+                _tell_untaken(report.untaken)
         for where, error in report.failed:
             complain(error if isinstance(error, NxconvertError) else NxconvertError(f"{where}: {error}"))
         if not running.quiet:
@@ -50,6 +52,16 @@ def tell(report: Report, running: Running, more: dict[str, Any] | None = None) -
     if report.failed or (running.strict and (report.notices or report.losses or report.skipped)):
         return FAILED
     return OK
+
+
+def _tell_untaken(paths: list[str]) -> None:
+    """Say how many datasets no rule took, and the first of them."""
+    count = "one dataset" if len(paths) == 1 else f"{len(paths):,} datasets"
+    say(f"note: no rule of the mapping takes {count}" + (":" if paths else ""))
+    for path in paths[:SHOWN]:
+        say(f"  {path}")
+    if len(paths) > SHOWN:
+        say(f"  ... and {len(paths) - SHOWN:,} more; --json has all")
 
 
 def summed_losses(report: Report) -> list[str]:
@@ -68,6 +80,7 @@ def summed_losses(report: Report) -> list[str]:
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Return a report as plain data: the interface of ``--json``."""
+    untaken = {} if report.untaken is None else {"untaken": report.untaken}
     return {
         "outputs": report.outputs,
         "warnings": [str(n) for n in report.notices],
@@ -75,4 +88,5 @@ def as_dict(report: Report) -> dict[str, Any]:
         "losses": [{"what": x.what, "where": x.where, "why": x.why} for x in report.losses],
         "skipped": [{"what": x.what, "where": x.where, "why": x.why} for x in report.skipped],
         "failed": [{"input": w, "error": str(e), "tip": getattr(e, "tip", "")} for w, e in report.failed],
+        **untaken,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nxconvert import naming, nxdl, registry
 from nxconvert.conversion.files import IntoFiles
-from nxconvert.conversion.inputs import as_records, layout_for, open_records, open_source
+from nxconvert.conversion.inputs import as_records, layout_for, open_records, open_source, tell_untaken
 from nxconvert.conversion.plan import AUTO, Plan
 from nxconvert.conversion.tree import into_tree
 from nxconvert.engine.publish import Publisher
@@ -50,8 +50,12 @@ def convert(
     format = registry.for_output(target, plan.to_format)
     _check_options(plan, format)
     _check_validation(plan, format, target)
+    if plan.report not in ("", "full"):
+        raise UsageError(f"--report {plan.report!r} is no report", "write --report full")
     with naming.inputs(inputs) as places:
         _convert(places, target, format, plan, report)
+        if plan.report == "full":
+            tell_untaken(places, plan, report)
     return report
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nxconvert import mapping, registry
 from nxconvert.array import Array, Member
 from nxconvert.conversion.plan import AUTO, Plan
-from nxconvert.errors import InputError, UsageError
+from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.foreign import with_stated_roles
 from nxconvert.format import Records, Report, Tree
 from nxconvert.held import Held
 from nxconvert.location import Location
-from nxconvert.mapping.check import chosen
+from nxconvert.mapping.check import chosen, dry_run
 from nxconvert.mapping.export import Exported
 from nxconvert.part import part_of
 from nxconvert.record import Field, Record, Role, by_name
@@ -88,6 +88,23 @@ def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapp
         f"{place.file}: no mapping fits its layout: it has neither scans nor an NXdata",
         f"name a dataset, e.g. {place.file}::/path, or write a mapping and name it with --mapping",
     )
+
+
+def tell_untaken(places: Iterable[Location], plan: Plan, report: Report) -> None:
+    """Tell which datasets of the inputs no rule of their mapping takes; inputs that have no mapping have none."""
+    report.untaken = []
+    for place in places:
+        try:
+            with open_source(place, plan, Report()) as source:
+                copied = isinstance(source, Tree) and isinstance(part_of(source.root, place, Report()), Dataset)
+                if not isinstance(source, Tree) or copied:
+                    continue
+                left = dry_run(layout_for(source, plan.mapping, Report(), place), source, Report()).left
+        except NxconvertError:
+            continue  # it failed before, and was told
+        base = "/" + place.inner.strip("/")
+        inside = [path for path in left if base in ("/", path) or path.startswith(base + "/")]
+        report.untaken += [f"{place.file}::{path}" for path in inside]
 
 
 class OneDataset(Records):

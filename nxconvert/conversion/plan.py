@@ -40,6 +40,8 @@ class Plan:
         Template of the outputs' names, with ``{stem}``, ``{entry}``, ``{part}`` and ``{ext}``.
     validate
         ``nxdl`` to validate the output against its application definitions too.
+    report
+        ``full`` to tell which datasets no rule of the mapping takes too.
     overwrite, dry_run
         Whether outputs that exist are replaced; whether nothing is written at all.
     options
@@ -58,6 +60,7 @@ class Plan:
     unfinished: bool = False
     name: str = ""
     validate: str = ""
+    report: str = ""
     overwrite: bool = False
     dry_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
