@@ -1,4 +1,4 @@
-"""What copies of HDF5 objects are made with: properties, types, raw attributes and chunks like those of the original."""
+"""What copies of HDF5 objects are made with: properties, types, raw attributes and chunks like the original has."""
 
 from __future__ import annotations
 
