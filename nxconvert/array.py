@@ -364,15 +364,15 @@ def named_type(name: str) -> np.dtype[Any]:
         return TEXT
     if name == "bytes":
         return np.dtype(object, metadata={"vlen": bytes})
-    if name.startswith("enum("):
-        import json
-
-        base, _, names = name[5:].partition(")")
-        return np.dtype(base, metadata={"enum": json.loads(names)})
     base, _, encoding = name.partition(":")
     try:
+        if name.startswith("enum("):
+            import json
+
+            base, _, names = name[5:].partition(")")
+            return np.dtype(base, metadata={"enum": json.loads(names)})
         dtype = np.dtype(base)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # numpy has all of them for names that are damaged
         raise InputError(f"unknown data type {name!r}", "use a numpy name such as float64, int32 or str") from None
     return np.dtype(dtype, metadata={"h5py_encoding": encoding}) if encoding else dtype
 
