@@ -179,6 +179,7 @@ def schema_tables() -> str:
             ("Keys of the file", model.MappingFile),
             ("Keys of a rule", model.RuleFile),
             ("Keys of a stack", model.StackFile),
+            ("Keys of a source", model.SourceFile),
         )
     )
 
@@ -210,6 +211,7 @@ def _type(annotation: str) -> str:
         "list[str]": "list of texts",
         "list[RuleFile]": "list of rules",
         "list[PairFile]": "list of pairs",
+        "list[SourceFile]": "list of sources",
         "dict[str, list[str]]": "lists of texts by name",
         "str | dict[str, str]": "text, or texts by name",
         "dict[str, int | float]": "numbers by name",
@@ -268,7 +270,7 @@ def schema() -> str:
     from pydantic import TypeAdapter
 
     made = TypeAdapter(model.MappingFile).json_schema()
-    parts = [(kind, made["$defs"][kind.__name__]) for kind in (model.RuleFile, model.StackFile)]
+    parts = [(kind, made["$defs"][kind.__name__]) for kind in (model.RuleFile, model.StackFile, model.SourceFile)]
     for kind, place in [(model.MappingFile, made), *parts]:
         place["description"] = inspect.getdoc(kind).splitlines()[0]
         for name, text in attributes(kind).items():

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nxconvert.errors import MappingError
-from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, StackFile
+from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, SourceFile, StackFile
 from nxconvert.mapping.sound import (
     check_captures,
     check_links,
     check_names,
     check_pairs,
     check_rule,
+    check_sources,
     check_stated,
     check_targets,
     check_ties,
@@ -38,6 +39,7 @@ _EXAMPLES = {
     "values": "values: motor_pos",
     "field": 'field: "motor/{name}"',
     "stack": "write stack: {over: role, order: [dark, flat, projection]}",
+    "file": 'file: "scan*.dat"',
     "over": "over: role",
     "order": "order: [dark, flat, projection]",
 }
@@ -136,9 +138,10 @@ def compile_text(text: str, where: str, *, checked: bool = False) -> Mapping:
     data, positions = read(text, where)
     if checked:
         pairs = [PairFile(**pair) for pair in data.get("pairs", ())]
+        sources = [SourceFile(**source) for source in data.get("sources", ())]
         stack = StackFile(**data["stack"]) if "stack" in data else None
         rules = [RuleFile(**r) for r in data["rules"]]
-        spec = MappingFile(**{**data, "rules": rules, "pairs": pairs, "stack": stack})
+        spec = MappingFile(**{**data, "rules": rules, "pairs": pairs, "stack": stack, "sources": sources})
     else:
         spec = _validate(data, positions, where)
     return _compile(spec, positions, where, checked=checked)
@@ -198,6 +201,8 @@ def _known_keys(data: Any, positions: dict[tuple[Any, ...], Position], where: st
         places += [(("rules", i), r, RuleFile) for i, r in enumerate(rules) if isinstance(r, dict)]  # type: ignore[misc]
     if isinstance(pairs := data.get("pairs"), list):
         places += [(("pairs", i), r, PairFile) for i, r in enumerate(pairs) if isinstance(r, dict)]  # type: ignore[misc]
+    if isinstance(sources := data.get("sources"), list):
+        places += [(("sources", i), r, SourceFile) for i, r in enumerate(sources) if isinstance(r, dict)]  # type: ignore[misc]
     if isinstance(stack := data.get("stack"), dict):
         places.append((("stack",), stack, StackFile))  # type: ignore[arg-type]
     for path, keys, kind in places:
@@ -267,8 +272,10 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
         tuple(spec.pairs),
         tuple(spec.when),
         spec.stack,
+        tuple(spec.sources),
     )
     check_pairs(spec, positions, where)
+    check_sources(spec, positions, where)
     check_ties(mapping)
     check_targets(mapping, positions)
     check_places(mapping)

@@ -130,6 +130,27 @@ class PairFile:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """Another file whose columns go beside the frames of a series, as ``pack --join FILE --on HOW`` has it.
+
+    Attributes
+    ----------
+    file
+        A glob of its name, in the folder of the frames or below it.
+    on
+        How its rows and the frames belong together: ``row``, ``index`` or ``file``.
+    scan
+        Which of its scans; a file of one scan needs no name.
+    """
+
+    __pydantic_config__ = _KNOWN_KEYS
+
+    file: str
+    on: Literal["row", "index", "file"] = "row"
+    scan: str = ""
+
+
+@dataclass(frozen=True)
 class StackFile:
     """Which records lie behind each other in one dataset, and in which order, as the frames of a tomography do.
 
@@ -176,6 +197,8 @@ class MappingFile:
         counts. A pattern with a slash is matched against folder and name.
     pairs
         For series of image files: keys of the headers that hold names and values.
+    sources
+        For series of image files: other files, such as that of the scan, whose columns go beside the frames.
     stack
         Which records lie behind each other in the datasets of rules that say ``each: stack``.
     rules
@@ -194,6 +217,7 @@ class MappingFile:
     complete: str = ""
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: list[PairFile] = dataclasses.field(default_factory=list)
+    sources: list[SourceFile] = dataclasses.field(default_factory=list)
     stack: StackFile | None = None
 
 
@@ -301,7 +325,7 @@ class Mapping:
         Path of what marks a finished record, or empty.
     where
         The file it came from.
-    series, pairs
+    series, pairs, sources
         As in the file.
     conditions
         The paths of ``when`` as they are written.
@@ -320,6 +344,7 @@ class Mapping:
     pairs: tuple[PairFile, ...] = ()
     conditions: tuple[str, ...] = ()
     stack: StackFile | None = None
+    sources: tuple[SourceFile, ...] = ()
 
     @cached_property
     def obstacles(self) -> tuple[Obstacle, ...]:

@@ -224,6 +224,16 @@ def check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
             raise wrong(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
 
 
+def check_sources(spec: MappingFile, positions: dict[tuple[Any, ...], Position], where: str) -> None:
+    """Refuse sources outside of the folder of the data."""
+    for i, source in enumerate(spec.sources):
+        parts = re.split(r"[/\\\\]", source.file)
+        if not source.file.strip() or not all(parts) or ".." in parts or ":" in source.file or parts[0] == "~":
+            message = f"sources: {source.file!r} is not in the folder of the data"
+            tip = 'write a name or a glob relative to it, e.g. file: "scan*.dat"'
+            raise wrong(where, positions.get(("sources", i, "file"), (1, 1)), message, tip)
+
+
 def check_ties(mapping: Mapping) -> None:
     """Refuse two rules that match the same."""
     seen: dict[object, Rule] = {}

@@ -24,9 +24,10 @@ from nxconvert.formats.hdf5.write import H5Sink, write_attributes
 from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
+from nxconvert.mapping.model import SourceFile
 from nxconvert.mapping.stack import check_frames
 from nxconvert.packed import seal
-from nxconvert.packed.join import joined
+from nxconvert.packed.join import found, joined
 from nxconvert.packed.origin import Origin
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.series import Catalogue, FrameRecord
@@ -247,7 +248,7 @@ def _headers(
         for number, record in enumerate(catalogue.records):
             whole = as_record(catalogue, number, columns, partial(_stored, sink, record.path))
             if record.entry == "entry":
-                whole = _with_sidecars(whole, catalogue, record, plan, report)
+                whole = _with_sidecars(whole, catalogue, record, plan, importer.layout.sources, report)
             written = importer.translated(whole)
             imported = importer.tree(written)
             attrs[record.path] = _taken_out(imported.root, record.path)
@@ -404,11 +405,20 @@ def info_fields(catalogue: Catalogue, record: FrameRecord) -> list[Field]:
     return [value_field(key, alike[0].name, f"info/{key.name}") for key in keys.constant]
 
 
-def _with_sidecars(whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, report: Report) -> Record:
+def _with_sidecars(
+    whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, sources: Sequence[SourceFile], report: Report
+) -> Record:
     fields = [*whole.fields.values(), *info_fields(catalogue, record)]
     if plan.join:
         names = [catalogue.files[f].name for f in record.files]
         fields += joined(plan.join, plan.on, record.numbers, names, report)
+        return whole.with_fields(fields)
+    for source in sources:
+        names = [catalogue.files[f].name for f in record.files]
+        file = found(source.file, Path(catalogue.files[record.files[0]].path).parent, report)
+        if file is not None:
+            place = f"{file}::{source.scan}" if source.scan else str(file)
+            fields += joined(place, source.on, record.numbers, names, report)
     return whole.with_fields(fields)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -53,6 +54,27 @@ def joined(place: str, on: str, numbers: Sequence[int], names: Sequence[str], re
         else:
             report.lose(f.name, f.source, "only columns of single values are joined")
     return fields
+
+
+def found(pattern: str, folder: Path, report: Report) -> Path | None:
+    """Return the file that a mapping names as a source, in the folder of the data; None, with a warning, for none.
+
+    Raises
+    ------
+    InputError
+        When several match, or it leads out of the folder.
+    """
+    there = sorted(p for p in folder.glob(pattern) if p.is_file())
+    if not there:
+        report.notice(f"{folder} has no {pattern}, whose columns the mapping wants beside the frames")
+        return None
+    if len(there) > 1:
+        raise InputError(
+            f"{folder}: {len(there)} files match {pattern}", "let file: of the mapping's sources say which"
+        )
+    if not there[0].resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{there[0]} leads out of the folder of the data", "copy it there, or name it with --join")
+    return there[0]
 
 
 def _scan(place: str, report: Report) -> Record:
