@@ -154,45 +154,45 @@ def test_a_format_of_arrays_of_any_rank_gets_them_as_they_are(tmp_path: Path) ->
 
 
 @pytest.fixture
-def xye(tmp_path: Path) -> Path:
+def tth(tmp_path: Path) -> Path:
     files = files_of("write-a-format.md")
-    entry = re.search(r'^xye = "(.*)"', files["pyproject.toml"], re.MULTILINE)
+    entry = re.search(r'^tth = "(.*)"', files["pyproject.toml"], re.MULTILINE)
     assert entry is not None
     return installed(
-        tmp_path, "nxconvert-xye", {k: v for k, v in files.items() if k.endswith(".py")}, {"xye": entry[1]}
+        tmp_path, "nxconvert-tth", {k: v for k, v in files.items() if k.endswith(".py")}, {"tth": entry[1]}
     )
 
 
-def test_the_format_of_the_how_to_passes_the_kit(xye: Path) -> None:
-    done = run(xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "test_xye.py", module="pytest")
+def test_the_format_of_the_how_to_passes_the_kit(tth: Path) -> None:
+    done = run(tth, "-q", "-p", "no:cacheprovider", "--rootdir", tth, "test_tth.py", module="pytest")
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d\d passed", done.stdout)
 
 
-def test_a_kit_that_finds_nothing_would_be_noticed(xye: Path) -> None:
+def test_a_kit_that_finds_nothing_would_be_noticed(tth: Path) -> None:
     """The same format, writing one digit too few."""
-    good = (xye / "nxconvert_xye.py").read_text("utf-8")
+    good = (tth / "nxconvert_tth.py").read_text("utf-8")
     bad = good.replace('separator=b" "', 'separator=b" ", float_format="%.15g"')
     assert bad != good
-    (xye / "nxconvert_xye.py").write_text(bad, "utf-8")
+    (tth / "nxconvert_tth.py").write_text(bad, "utf-8")
     done = run(
-        xye, "-q", "-p", "no:cacheprovider", "--rootdir", xye, "-k", "plain_content", "test_xye.py", module="pytest"
+        tth, "-q", "-p", "no:cacheprovider", "--rootdir", tth, "-k", "plain_content", "test_tth.py", module="pytest"
     )
     assert done.returncode == 1
     assert "no loss says so" in done.stdout
 
 
-def test_the_format_of_the_how_to_converts(xye: Path) -> None:
-    (xye / "a.csv").write_text("angle,intensity\n0.1,12.5\n0.30000000000000004,7\n")
-    done = run(xye, "convert", "a.csv", "a.xye")
+def test_the_format_of_the_how_to_converts(tth: Path) -> None:
+    (tth / "a.csv").write_text("angle,intensity\n0.1,12.5\n0.30000000000000004,7\n")
+    done = run(tth, "convert", "a.csv", "a.tth")
     assert (done.returncode, done.stderr) == (0, "")
-    assert np.loadtxt(xye / "a.xye").tolist() == [[0.1, 12.5], [0.30000000000000004, 7]]
-    done = run(xye, "convert", "a.xye", "a.h5")
+    assert np.loadtxt(tth / "a.tth").tolist() == [[0.1, 12.5], [0.30000000000000004, 7]]
+    done = run(tth, "convert", "a.tth", "a.h5")
     assert done.returncode == 0, done.stderr
-    (xye / "foreign.xye").write_text("# from elsewhere\n1 2 0.5\n3 4 0.5\n")
-    done = run(xye, "convert", "foreign.xye", "b.csv")
+    (tth / "foreign.tth").write_text("# from elsewhere\n1 2 0.5\n3 4 0.5\n")
+    done = run(tth, "convert", "foreign.tth", "b.csv")
     assert done.returncode == 0, done.stderr
-    assert (xye / "b.csv").read_text().splitlines()[1:] == ["angle,intensity,error", "1.0,2.0,0.5", "3.0,4.0,0.5"]
+    assert (tth / "b.csv").read_text().splitlines()[1:] == ["angle,intensity,error", "1.0,2.0,0.5", "3.0,4.0,0.5"]
 
 
 PATTERN = """NAC /nov12/11bmb_1804
@@ -249,11 +249,11 @@ def test_the_format_of_the_how_to_works_as_a_file_among_the_others(tmp_path: Pat
     """As in a checkout, where the file lies in nxconvert/formats."""
     formats = tmp_path / "formats"
     formats.mkdir()
-    (formats / "xye.py").write_text(files_of("write-a-format.md")["nxconvert_xye.py"], "utf-8")
+    (formats / "tth.py").write_text(files_of("write-a-format.md")["nxconvert_tth.py"], "utf-8")
     script = "import sys, nxconvert.formats as f; f.__path__.append(sys.argv[1])\nfrom nxconvert import registry\n"
-    script += "print(registry.formats()['xye'].title)"
+    script += "print(registry.formats()['tth'].title)"
     done = subprocess.run([sys.executable, "-c", script, str(formats)], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "XYE diffraction pattern", done.stderr
+    assert done.stdout.strip() == "TTH diffraction pattern", done.stderr
 
 
 # Write a mapping
