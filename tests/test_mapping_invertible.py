@@ -283,7 +283,8 @@ def test_trees_come_back(data: st.DataObject, text: str) -> None:
                 f.values.read()
     except InputError:
         return  # values that have no such unit, or two that would be one: refused, not changed
-    assert report.losses == []
+    astray = [str(n) for n in report.notices if "comes back" in str(n)]
+    assert all(any(loss.what.partition("@")[0] in n for n in astray) for loss in report.losses)
     for _, found in finds(tree, layout, Report()):
         for one in found:
             if told(one, report):
