@@ -280,7 +280,12 @@ WRONG = {
         "'/{scan}//a' has an empty step",
         "write one slash between two steps",
     ),
-    "path of nothing": (rule('{tree: "", field: a}'), "5:12", "the path '' has no steps", "write the path of a dataset"),
+    "path of nothing": (
+        rule('{tree: "", field: a}'),
+        "5:12",
+        "the path '' has no steps",
+        "write the path of a dataset",
+    ),
     "root": (rule('{tree: "/", field: a}'), "5:12", "the path '/' has no steps", "write the path of a dataset"),
     "broken capture": (
         rule('{tree: "/{scan}/{x y}", field: a}'),

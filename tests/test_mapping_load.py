@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from nxconvert import mapping
-from nxconvert.mapping.load import compile_text
+from nxconvert.mapping.load import asked_for, compile_text
 from nxconvert.mapping.model import MappingFile
 
 TIE = """
@@ -38,3 +38,7 @@ def test_shipped_mappings_fit_the_schema(name: str) -> None:
     assert layout.name == name
     spec = TypeAdapter(MappingFile).validate_python(yaml.safe_load(text))
     assert asdict(spec)["title"]
+
+
+def test_what_shipped_mappings_ask_for_is_known_without_their_rules() -> None:
+    assert dict(asked_for()) == {n: mapping.load(n).when for n in mapping.shipped_names()}

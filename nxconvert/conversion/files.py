@@ -19,6 +19,7 @@ from nxconvert.engine.transfer import record_to_sink
 from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, UsageError
 from nxconvert.format import RecordSink, Report
 from nxconvert.location import Location
+from nxconvert.mapping.export import Exported
 from nxconvert.record import Record
 
 LARGE = 4 << 20
@@ -39,6 +40,7 @@ class IntoFiles:
         self.parts: dict[Path, Path] = {}
         self.given_up: set[Path] = set()
         self.counts: dict[Location, int] = {}
+        self.mappings: dict[Location, str] = {}
         self.selection = Selection(plan)
         self.something = False  # was written
 
@@ -66,6 +68,8 @@ class IntoFiles:
             try:
                 with open_records(place, self.plan, Report()) as records:
                     all_keys = records.keys()
+                    if self.plan.mapping == AUTO and isinstance(records, Exported):
+                        self.mappings[place] = records.layout.name
             except UsageError:
                 raise
             except NxconvertError:
@@ -139,7 +143,8 @@ class IntoFiles:
 
     def _share(self, place: Location, numbers: Collection[int] | None = None) -> int:
         """Write the records of an input, or those of some numbers; return how many there were."""
-        with open_records(place, self.plan, self.report) as records:
+        plan = replace(self.plan, mapping=self.mappings.get(place, self.plan.mapping))
+        with open_records(place, plan, self.report) as records:
             chosen = records if numbers is None else records.some(numbers)
             named = isinstance(records, OneDataset)
             return sum(self._record(record, place, named=named) for record in self._selected(chosen))

@@ -14,10 +14,10 @@ from nxconvert.format import Report, Tree
 from nxconvert.mapping.export import Constant
 from nxconvert.mapping.find import Find, constants, finds
 from nxconvert.mapping.imports import Importer
-from nxconvert.mapping.load import load, shipped_names
+from nxconvert.mapping.load import asked_for, load
 from nxconvert.mapping.model import ROLES, Mapping, Obstacle, Rule
 from nxconvert.mapping.stated import KINDS, arithmetic
-from nxconvert.mapping.walk import matches, steps_there
+from nxconvert.mapping.walk import Walker, steps_there
 from nxconvert.record import Field
 from nxconvert.tree import Dataset, Group
 
@@ -223,16 +223,13 @@ class Condition:
 
 def ranked() -> list[Mapping]:
     """Return the shipped mappings, in the order in which ``auto`` tries them: the one that asks for most first."""
-    return sorted(
-        (load(name) for name in shipped_names()),
-        key=lambda m: (sum(len(w) for w in m.when), [s.rank for w in m.when for s in w]),
-        reverse=True,
-    )
+    return [load(name) for name, _ in asked_for()]
 
 
 def chosen(tree: Tree, report: Report) -> Mapping | None:
     """Return the shipped mapping that ``auto`` takes for a tree; None when none fits."""
-    return next((m for m in ranked() if m.when and matches(m, tree, report)), None)
+    walker = Walker(tree.root, report)
+    return next((load(name) for name, when in asked_for() if when and walker.has(when)), None)
 
 
 def conditions(layout: Mapping, tree: Tree, report: Report) -> list[Condition]:

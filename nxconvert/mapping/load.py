@@ -74,6 +74,19 @@ def shipped_names() -> list[str]:
 
 
 @cache
+def asked_for() -> list[tuple[str, tuple[tuple[Step, ...], ...]]]:
+    """Return the paths of ``when`` of each shipped mapping, in the order in which ``auto`` tries them.
+
+    The one that asks for most comes first. Their rules, which take most of the time, are not looked at.
+    """
+    found = []
+    for name in shipped_names():
+        data, _ = read(text_of(name).partition("\nrules:")[0], f"{name}.yaml")
+        found.append((name, tuple(parse(path) for path in data.get("when", ()))))
+    return sorted(found, key=lambda one: (sum(map(len, one[1])), [s.rank for w in one[1] for s in w]), reverse=True)
+
+
+@cache
 def load(name: str) -> Mapping:
     """Load a shipped mapping by name, or a mapping file by its path.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nxconvert.array import decode, is_text
@@ -56,6 +56,10 @@ class Walker:
         """Yield every match: node, bindings, path, attribute, plot and the last name."""
         for group, path, here in self._groups(self.root, "", steps[:-1], bound):
             yield from self._last(group, path, steps[-1], here)
+
+    def has(self, paths: Iterable[tuple[Step, ...]]) -> bool:
+        """Tell whether something matches each of some paths."""
+        return all(next(self.find(steps, {}), None) is not None for steps in paths)
 
     def dataset(self, rule: Rule, bound: Mapping[str, str]) -> Dataset | None:
         """Return the first dataset that a rule finds."""
@@ -183,12 +187,6 @@ def _equals(node: Node, attr: str, value: str) -> bool:
     else:
         return False
     return found is not None and str(found) == value
-
-
-def matches(layout: Layout, tree: Tree, report: Report) -> bool:
-    """Tell whether every ``when`` path of a mapping is in a tree."""
-    walker = Walker(tree.root, report)
-    return all(next(walker.find(steps, {}), None) is not None for steps in layout.when)
 
 
 def steps_there(steps: tuple[Step, ...], tree: Tree, report: Report) -> tuple[int, str]:
