@@ -381,6 +381,11 @@ def _decoded(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
+def is_masked(values: np.ndarray[Any, Any]) -> bool:
+    """Tell whether an array has a mask; numpy.ma itself is slow to load, and rarely needed."""
+    return type(values) is not np.ndarray
+
+
 def decode(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Turn an array of bytes or text into one of ``str``; bytes that are not UTF-8 are kept by surrogate escapes."""
     if values.dtype.kind == "U":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from nxconvert import naming, nxdl, registry
+from nxconvert import naming, registry
 from nxconvert.conversion.files import IntoFiles
 from nxconvert.conversion.inputs import as_records, layout_for, open_records, open_source, tell_untaken
 from nxconvert.conversion.plan import AUTO, Plan
@@ -99,4 +99,6 @@ def _check_validation(plan: Plan, format: Format, target: Location) -> None:
         raise UsageError(f"--validate {plan.validate!r} is no validation", "write --validate nxdl")
     if format.name != "hdf5" or target.is_stream:
         raise UsageError("--validate nxdl is for NeXus/HDF5 files", "leave it out, or name an output that ends in .h5")
+    from nxconvert import nxdl
+
     nxdl.require()

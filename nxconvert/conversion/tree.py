@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nxconvert import grid, mapping, nxdl, registry, validation
+from nxconvert import grid, mapping, registry, validation
 from nxconvert.conversion.inputs import as_records, open_source, with_roles
 from nxconvert.conversion.output import moved_to, rename
 from nxconvert.conversion.plan import AUTO, Plan
@@ -48,6 +48,8 @@ def into_tree(
 def _validate(path: Path, target: Location, report: Report) -> None:
     """Validate an output against its application definitions; it stays, whatever is found."""
     try:
+        from nxconvert import nxdl
+
         found = nxdl.problems(path)
     except InputError as error:
         report.failed.append((target.file, error))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Array, Values
+from nxconvert.array import Array, Values, is_masked
 from nxconvert.engine.codecs import workers
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import RecordSink, TreeSink
@@ -56,10 +56,13 @@ def record_to_tree(record: Record, imported: Imported, sink: TreeSink, budget: i
         for block in blocks:
             for name, values in block.columns.items():
                 path = imported.paths[name]
-                if isinstance(values, np.ma.MaskedArray) and (mask := np.ma.getmaskarray(values)).any():
-                    gone = mask.reshape(len(mask), -1).all(axis=1)
-                    missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
-                sink.write(path, (block.start, *(0,) * (values.ndim - 1)), np.ma.getdata(values))
+                plain = values
+                if is_masked(values):
+                    plain, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
+                    if mask.any():
+                        gone = mask.reshape(len(mask), -1).all(axis=1)
+                        missing.setdefault(path, []).append(np.flatnonzero(gone) + block.start)
+                sink.write(path, (block.start, *(0,) * (values.ndim - 1)), plain)
             moved(record.source, sum(values.nbytes for values in block.columns.values()))
     for path, gone_rows in missing.items():
         sink.annotate(path, {MISSING_ROWS: np.concatenate(gone_rows)})

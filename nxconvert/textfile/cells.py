@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert import numerals
-from nxconvert.array import is_text
+from nxconvert.array import is_masked, is_text
 from nxconvert.textfile.layout import Layout, Values
 from nxconvert.textfile.rows import cell
 
@@ -178,11 +178,6 @@ def cast(values: Values, dtype: np.dtype[Any]) -> Values | None:
     if not ((values >= info.min) & (values <= info.max) & (values == np.floor(values))).all():
         return None
     return values.astype(dtype)
-
-
-def is_masked(values: Values) -> bool:
-    """Tell whether an array has a mask; numpy.ma itself is slow to load, and rarely needed."""
-    return type(values) is not np.ndarray
 
 
 def missing_rows(values: Values) -> Values:

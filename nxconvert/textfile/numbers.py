@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nxconvert import numerals
+from nxconvert.array import is_masked
 from nxconvert.compiled.numbers import in_one_go
-from nxconvert.textfile.cells import BadCellError, cast, column, is_masked
+from nxconvert.textfile.cells import BadCellError, cast, column
 from nxconvert.textfile.layout import NEWLINE, Layout, Values
 from nxconvert.textfile.rows import ends_of
 
@@ -26,6 +27,9 @@ def compiled_numbers(layout: Layout, text: bytes, rows: int) -> list[Values] | N
             return None  # another way finds which is the first
         rows_ = [row for row, _ in cells]
         values = table.columns[i]
+        if not is_masked(values) and not is_masked(some):
+            values[rows_] = some
+            continue
         np.ma.getdata(values)[rows_] = np.ma.getdata(some)
         if is_masked(some):
             mask = np.ma.getmaskarray(values).copy()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert.array import Array, Box, full_box
+from nxconvert.array import Array, Box, full_box, is_masked
 from nxconvert.record import Block, Field, Record
-from nxconvert.textfile.cells import is_masked, missing_rows
+from nxconvert.textfile.cells import missing_rows
 from nxconvert.textfile.layout import Values
 from nxconvert.textfile.sheet import Sheet
 
@@ -36,7 +36,8 @@ class Cells(Array):
         rows, *item = full_box(box, self.shape)
         parts: list[Values] = []
         for first, columns in self._sheet.pieces(rows):
-            part = np.ma.getdata(columns[self._number])[max(0, rows.start - first) : max(0, rows.stop - first)]
+            part = columns[self._number][max(0, rows.start - first) : max(0, rows.stop - first)]
+            part = np.ma.getdata(part) if is_masked(part) else part
             if len(part):
                 parts.append(part)
         out = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else np.empty((0, *self._column.item))

@@ -12,12 +12,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from nxconvert.array import is_masked
 from nxconvert.compiled.numbers import FEW, in_one_go, reads
 from nxconvert.engine.codecs import keep_memory, workers
 from nxconvert.engine.parallel import in_turn
 from nxconvert.errors import InputError
 from nxconvert.textfile.by_polars import by_polars, holds_whole
-from nxconvert.textfile.cells import BadCellError, cell_by_cell, is_masked, missing_rows, tip
+from nxconvert.textfile.cells import BadCellError, cell_by_cell, missing_rows, tip
 from nxconvert.textfile.layout import Layout, Values
 from nxconvert.textfile.numbers import compiled_numbers, plain_numbers
 from nxconvert.textfile.rows import LONGEST, cut, line_of, rows_of
