@@ -38,7 +38,7 @@ class Run:
     rows
         How many rows.
     numbers, texts, broken
-        How many cells of each column are numbers, are text, and are numbers that are not whole.
+        How many cells of each column are numbers, are text; and, not 0 where some number is not whole.
     leading
         The line and what its cells are, of each of the first rows.
     """
@@ -102,11 +102,22 @@ class Dialect:
             return NUMBERED
         return GONE if cell.lower() in ABSENT else WORD
 
+    def _row_of_numbers(self, width: int) -> re.Pattern[str] | None:
+        """Match a row of nothing but numbers, as most are; None where it might be anything else."""
+        if not self.separator or self.decimal != "." or self.comments != COMMENTS:
+            return None
+        number = f"(?:{NUMBER.pattern})"
+        return re.compile(f"{number}(?:{re.escape(self.separator)}{number}){{{width - 1}}}", NUMBER.flags)
+
     def runs(self, lines: Sequence[str]) -> list[Run]:
         """Find the runs of rows."""
         out: list[Run] = []
         run: Run | None = None
+        numbers: re.Pattern[str] | None = None
         for i, line in enumerate(lines):
+            if run is not None and numbers is not None and numbers.fullmatch(line):
+                _add_numbers(run, i, line, self.separator)
+                continue
             if not line.strip() or self.is_comment(line):
                 continue
             cells = self.cells(line)
@@ -121,6 +132,7 @@ class Dialect:
                 run = Run(i, i, n, 0, [0] * n, [0] * n, [0] * n)
                 _add(run, i, cells, kinds)
                 out.append(run)
+                numbers = self._row_of_numbers(n)
         return [r for r in out if self.separator or 2 * r.columns >= r.width]
 
 
@@ -144,6 +156,18 @@ def _add(run: Run, line: int, cells: Sequence[str], kinds: Sequence[int]) -> Non
             run.broken[i] += not WHOLE.fullmatch(cells[i])
         elif kinds[i] == WORD:
             run.texts[i] += 1
+
+
+def _add_numbers(run: Run, line: int, row: str, separator: str) -> None:
+    """Add a row that has a number in each cell."""
+    run.stop, run.rows = line + 1, run.rows + 1
+    if run.rows <= 5:
+        run.leading.append((line, (NUMBERED,) * run.width))
+    run.numbers = [n + 1 for n in run.numbers]
+    if not all(run.broken):
+        for i, cell in enumerate(row.split(separator)):
+            if not run.broken[i] and not WHOLE.fullmatch(cell):
+                run.broken[i] = 1
 
 
 @dataclass(frozen=True)
