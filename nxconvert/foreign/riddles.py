@@ -45,7 +45,7 @@ def refuse_riddles(
     """
     place = f"{where[0]}:{where[1]}"
     cells = [cell for row in rows for cell in row]
-    commas = [cell for cell in cells if _COMMAS.fullmatch(cell) or _THOUSANDS.fullmatch(cell)]
+    commas = [cell for cell in cells if "," in cell and (_COMMAS.fullmatch(cell) or _THOUSANDS.fullmatch(cell))]
     thousands = all(map(_THOUSANDS.fullmatch, commas)) and not any(re.match(r"[+-]?\d{4}", c) for c in cells)
     if commas and not stated.decimal and (thousands or dialect.decimal == "."):
         number = f"{commas[0].replace(',', '.')} or {commas[0].replace(',', '')}" if thousands else "a number"

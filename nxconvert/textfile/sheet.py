@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,12 +27,16 @@ from nxconvert.textfile.rows import LONGEST, cut, line_of, rows_of
 PIECE = 4 << 20
 """Bytes of a piece: its cells as Python objects, at worst, still are few against the budget."""
 
+NEAR = 64 << 10
+"""Bytes in which a line is expected to end."""
+
 THREADS = 8
 """Threads that read pieces, at most: each holds a few."""
 
 MANY = 16
 """Pieces that are worth the work of several processes, each of which has to load polars."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -72,6 +77,8 @@ class Sheet(Layout):
         """
         if not self.is_small:
             keep_memory()
+            if (at_once := self._index_at_once()) is not None:
+                return at_once
         found: list[Piece] = []
         offset, row, line, wanted = self.start, 0, self.line, PIECE
         with self.path.open("rb") as file:
@@ -100,6 +107,46 @@ class Sheet(Layout):
                 lines = rows if plain and not (self.quotes and b'"' in text) else text.count(self.newline)
                 offset, row, line = offset + size, row + rows, line + lines
         return found
+
+    def _index_at_once(self) -> list[Piece] | None:
+        """Find the pieces of a large file in threads; None where a quote is, as a line may end inside of it."""
+        bounds = self._bounds()
+        if not bounds:
+            return None
+
+        def counted(begin: int, end: int) -> tuple[int, int, bool] | None:
+            with self.path.open("rb") as file:
+                file.seek(begin)
+                text = file.read(end - begin)
+            if (self.quotes and b'"' in text) or (not self.foreign and not text.endswith(b"\n")):
+                return None
+            kept, rows = rows_of(self, text, 0)
+            plain = kept is text
+            return rows, rows if plain else text.count(self.newline), plain
+
+        found: list[Piece] = []
+        row, line = 0, self.line
+        for (begin, end), some in in_threads(lambda pair: (pair, counted(*pair)), list(pairwise(bounds))):
+            if some is None:
+                return None
+            rows, lines, plain = some
+            if rows:
+                found.append(Piece(begin, end - begin, row, rows, line, plain))
+            row, line = row + rows, line + lines
+        return found
+
+    def _bounds(self) -> list[int]:
+        """Return where pieces begin, and where the last one ends; none where lines are too long for pieces."""
+        bounds = [self.start]
+        with self.path.open("rb") as file:
+            while bounds[-1] + PIECE < self.end:
+                at = bounds[-1] + PIECE
+                file.seek(at)
+                near = file.read(NEAR).find(self.newline)
+                if near < 0:
+                    return []
+                bounds.append(min(at + near + 1, self.end))
+        return bounds if bounds[-1] == self.end else [*bounds, self.end]
 
     @cached_property
     def rows(self) -> int:
@@ -229,7 +276,7 @@ class Sheet(Layout):
         return all(d.kind in "biuf" and d.metadata is None for d in self.cells) and "polars" not in sys.modules
 
 
-def in_threads(work: Callable[[Piece], T], pieces: Sequence[Piece]) -> Iterator[T]:
+def in_threads(work: Callable[[S], T], pieces: Sequence[S]) -> Iterator[T]:
     """Yield what work makes of pieces, in order; threads do some of it before it is asked for."""
     threads = min(workers(), THREADS)
     pending: deque[Future[T]] = deque()
