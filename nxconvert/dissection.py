@@ -228,17 +228,19 @@ def pixels(content: Content, found: Dissection, number: int) -> np.ndarray[Any, 
     mine = [piece for piece in found.pieces if piece.frame == number]
     if len(mine) == 1 and mine[0].box is None and mine[0].encoder == RAW:
         return np.frombuffer(checked(content, mine[0]), frame.dtype).reshape(frame.shape)
-    out = np.zeros(frame.shape, frame.dtype)
+    whole = len(mine) == 1 and mine[0].box is None
+    out = np.empty(0) if whole else np.zeros(frame.shape, frame.dtype)
     for piece in mine:
         raw = checked(content, piece)
-        target = out if piece.box is None else out[tuple(slice(a, b) for a, b in piece.box)]
+        box = tuple(slice(a, b) for a, b in piece.box or [(0, n) for n in frame.shape])
+        shape = tuple(s.stop - s.start for s in box)
         try:
-            values = encoder(piece.encoder).decode(raw, target.shape, frame.dtype, piece.parameters)
+            values = encoder(piece.encoder).decode(raw, shape, frame.dtype, piece.parameters)
         except ValueError as error:
             raise InputError(f"{content.name}: frame {number} is damaged: {error}") from None
-        if len(mine) == 1 and piece.box is None:
+        if whole:
             return values
-        target[...] = values
+        out[box] = values
     return out
 
 
