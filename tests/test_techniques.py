@@ -787,3 +787,12 @@ def test_they_take_no_files_that_are_of_another_layout(corpus: Path) -> None:
                 taken.setdefault(name, []).append(path.relative_to(corpus).as_posix())
     assert all(p.startswith("nxcansas/") for p in taken.pop("nxcansas"))
     assert taken == {"nxmx": ["nexus/dls/DLS_i03_i04_NXmx_Therm_6_2.nxs"]}
+
+
+def test_a_soleil_scan_and_its_nxdata_are_found_by_name(run: Callable[..., Any], tmp_path: Path, corpus: Path) -> None:
+    scan = corpus / "nexus" / "soleil" / "scan101.nxs"
+    assert run("nxtoascii", scan, "--outdir", "out", "--scans", "com_05551").returncode == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["scan101_com_05551_SIXS.csv"]
+    done = run("nxconvert", "convert", f"{scan}::/com_05551/scan_data", "data.csv")
+    assert done.returncode == 0, done.stderr
+    assert "integration_times" in (tmp_path / "data.csv").read_text()

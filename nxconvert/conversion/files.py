@@ -75,7 +75,7 @@ class IntoFiles:
             except NxconvertError:
                 continue  # it fails again, and is reported, when its turn comes
             self.counts[place] = len(all_keys)
-            keys = [k for k in all_keys if self._wanted("_".join(k.values()))]
+            keys = [k for k in all_keys if any(map(self._wanted, ("_".join(k.values()), *k.values())))]
             for key in keys:
                 path = self.names.path(place, key)
                 self._check_folder(path)

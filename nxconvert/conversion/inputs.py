@@ -12,7 +12,7 @@ from nxconvert.foreign import with_stated_roles
 from nxconvert.format import Records, Report, Tree
 from nxconvert.held import Held
 from nxconvert.location import Location
-from nxconvert.mapping.check import chosen, dry_run
+from nxconvert.mapping.check import chosen, dry_run, fitting
 from nxconvert.mapping.export import Exported
 from nxconvert.part import part_of
 from nxconvert.record import Field, Record, Role, by_name
@@ -65,6 +65,11 @@ def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Rec
         node = part_of(source.root, place, report)
         if isinstance(node, Dataset):
             return OneDataset(source, node, place)
+        layouts = fitting(source, report) if plan.mapping == AUTO else ()
+        several = (Exported(source, layout, report, place.inner, only) for layout in layouts)
+        found = next((records for records in several if records.keys()), None)  # the first that has something there
+        if found is not None:
+            return found
         return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner, only)
     except BaseException:
         source.close()

@@ -34,7 +34,9 @@ class Selection:
 
     def wants(self, record: Record) -> bool:
         """Tell whether a record is wanted, by its name or title."""
-        return not self.plan.scans or self._match("scans", self.plan.scans, (record.name, _title(record)))
+        return not self.plan.scans or self._match(
+            "scans", self.plan.scans, (record.name, *record.key.values(), _title(record))
+        )
 
     def choose(self, record: Record) -> Record:
         """Put the columns that were asked for first, or keep only them."""

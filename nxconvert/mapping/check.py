@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -226,10 +226,15 @@ def ranked() -> list[Mapping]:
     return [load(name) for name, _ in asked_for()]
 
 
+def fitting(tree: Tree, report: Report) -> Iterator[Mapping]:
+    """Yield the shipped mappings that fit a tree, the one that asks for most first."""
+    walker = Walker(tree.root, report)
+    return (load(name) for name, when in asked_for() if when and walker.has(when))
+
+
 def chosen(tree: Tree, report: Report) -> Mapping | None:
     """Return the shipped mapping that ``auto`` takes for a tree; None when none fits."""
-    walker = Walker(tree.root, report)
-    return next((load(name) for name, when in asked_for() if when and walker.has(when)), None)
+    return next(fitting(tree, report), None)
 
 
 def conditions(layout: Mapping, tree: Tree, report: Report) -> list[Condition]:
