@@ -126,13 +126,12 @@ class Group(Node, Mapping[str, "Node"]):
         return ""
 
 
-class NewDataset(Dataset):
-    """A dataset that is to be written: any array with attributes."""
+class _ToBeWritten(Dataset):
+    """A dataset that is not in a file yet."""
 
-    __slots__ = ("_attrs", "array", "path")
+    __slots__ = ("_attrs", "path")
 
-    def __init__(self, array: Any, attrs: Mapping[str, Any] | None = None) -> None:
-        self.array = array if isinstance(array, Array) else Values(array)
+    def __init__(self, attrs: Mapping[str, Any] | None) -> None:
         self._attrs: dict[str, Any] = dict(attrs or {})
         self.path = ""
 
@@ -147,6 +146,16 @@ class NewDataset(Dataset):
     @property
     def identity(self) -> Hashable:
         return id(self)
+
+
+class NewDataset(_ToBeWritten):
+    """A dataset that is to be written: any array with attributes."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any, attrs: Mapping[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        self.array = array if isinstance(array, Array) else Values(array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -173,7 +182,7 @@ class Run:
     count: int
 
 
-class Virtual(Dataset):
+class Virtual(_ToBeWritten):
     """A dataset that is to be written as a view of others of its file, row after row: nothing is stored twice.
 
     Parameters
@@ -184,26 +193,13 @@ class Virtual(Dataset):
         Of the whole; what the others hold is cast to the dtype when it is read.
     """
 
-    __slots__ = ("_attrs", "_dtype", "_shape", "path", "runs")
+    __slots__ = ("_dtype", "_shape", "runs")
 
     def __init__(
         self, runs: Sequence[Run], shape: tuple[int, ...], dtype: Any, attrs: Mapping[str, Any] | None = None
     ) -> None:
+        super().__init__(attrs)
         self.runs, self._shape, self._dtype = tuple(runs), shape, dtype
-        self._attrs: dict[str, Any] = dict(attrs or {})
-        self.path = ""
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        return self._attrs
-
-    def set_attr(self, name: str, value: Any) -> None:
-        """Add an attribute before the dataset is written."""
-        self._attrs[name] = value
-
-    @property
-    def identity(self) -> Hashable:
-        return id(self)
 
     @property
     def shape(self) -> tuple[int, ...]:
