@@ -219,9 +219,10 @@ def _flush() -> None:
 
 def _write_no_more(stream: TextIO) -> None:
     """Let what is still written to a stream go nowhere, so that Python does not fail again when it ends."""
-    with contextlib.suppress(OSError):  # a stand-in of a test has no number
+    with contextlib.suppress(OSError):  # a stream in memory has no number, and does not fail
+        number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
 
 
