@@ -6,7 +6,7 @@ them into words on a terminal and an exit code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from nxconvert.dataclass import dataclass
 
 
 class NxconvertError(Exception):

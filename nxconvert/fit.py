@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
 from nxconvert import grid
 from nxconvert.array import Lazy, is_number, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import Loss
 from nxconvert.format import Holds, Report
 from nxconvert.record import Field, Record, Role

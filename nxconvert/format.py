@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from nxconvert.array import Array, Values
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Content, Dissection
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.location import Location

@@ -9,13 +9,14 @@ and became header values) and ``counts`` (columns that only count along a dimens
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, Box, full_box
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record
 

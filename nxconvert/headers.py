@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import TEXT, Values
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Entry
 from nxconvert.record import Field
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from nxconvert.dataclass import dataclass
 from nxconvert.format import Records
 from nxconvert.location import Location
 from nxconvert.record import Record

@@ -6,12 +6,13 @@ Only values of one item are read, and only small ones.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import decode, enum_of, is_text, type_name
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import NxconvertError, PolicyError
 from nxconvert.mapping.plot import plot_of
 from nxconvert.record import Record

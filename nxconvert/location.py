@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import UsageError
 
 _BOX = re.compile(r"\[([^\[\]]*)\]$")

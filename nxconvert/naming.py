@@ -8,10 +8,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from nxconvert import registry
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Format
 from nxconvert.location import STDIN, Location, Spooled, safe_name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import PolicyError
 
 DEFAULT_MEMORY = 256 << 20

@@ -7,13 +7,14 @@ row: a number (a column), a spectrum, a frame. Values stay lazy; ``blocks`` is h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from nxconvert.array import Array, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import Loss, Notice
 
 

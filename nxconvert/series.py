@@ -14,7 +14,7 @@ import re
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import translate
 from functools import cached_property
 from itertools import islice, pairwise
@@ -25,6 +25,7 @@ import numpy as np
 
 from nxconvert import registry
 from nxconvert.compressed import MOST, bare, beginning, inside
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import STORED, Dissection, Entry, FileContent, Piece
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Content, Format, Head

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import orjson
 
 from nxconvert.array import decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.engine.parallel import in_turn
 
 PIECE = 20_000

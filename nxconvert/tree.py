@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from nxconvert.array import Array, Values
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from nxconvert import mapping
 from nxconvert.array import type_name
 from nxconvert.comparison import Comparison, Difference, compare
 from nxconvert.conversion import Plan, convert, open_records, open_source
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.format import Report, Tree
 from nxconvert.location import Location

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nxconvert.array import decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Format, Report, Tree
 from nxconvert.location import Location

@@ -15,7 +15,8 @@ from nxconvert.array import Values
 from nxconvert.conversion import Plan, open_records
 from nxconvert.errors import InputError
 from nxconvert.format import Report
-from nxconvert.formats import csv, plain
+from nxconvert.formats.csv.write import CsvSink
+from nxconvert.formats.plain.write import PlainSink
 from nxconvert.location import Location
 from nxconvert.record import Field, Record, by_name
 from nxconvert.textfile import layout, sheet
@@ -23,7 +24,7 @@ from nxconvert.textfile import layout, sheet
 
 def write(path: Path, fields: list[Field], dialect: str = "csv") -> Record:
     record = Record({"scan": "1.10"}, by_name(fields))
-    sink = csv.CsvSink(path, Report(), dialect) if path.suffix == ".csv" else plain.PlainSink(path, Report())
+    sink = CsvSink(path, Report(), dialect) if path.suffix == ".csv" else PlainSink(path, Report())
     sink.begin(record)
     for block in record.blocks():
         sink.write(block)

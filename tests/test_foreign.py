@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nxconvert import foreign
 from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.errors import InputError
+from nxconvert.foreign.encoding import TextFile
+from nxconvert.foreign.reader import records
 from nxconvert.format import Report
 from nxconvert.location import Location
 from nxconvert.record import Record, Role
@@ -167,9 +168,9 @@ def test_every_number_of_any_table_comes_back(data: st.DataObject, separator: st
 
 
 def tables(path: Path, **stated: str) -> list[tuple[dict[str, str], dict[str, list[object]], str]]:
-    text = foreign.TextFile(path)
+    text = TextFile(path)
     found = []
-    for r in foreign.records(text, **stated):
+    for r in records(text, **stated):
         comment = str(r.fields["comment"].values.read()[()]) if "comment" in r.fields else ""
         found.append((dict(r.key), {f.name: f.values.read().tolist() for f in r.columns}, comment))
     text.close()
@@ -250,5 +251,5 @@ def test_the_lines_of_a_later_table_are_counted_in_the_file(tmp_path: Path) -> N
 
 def test_roles_can_be_stated_of_all_tables(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,6\n\na,b\n1,2\n3,4\n3,4\n")
-    text = foreign.TextFile(tmp_path / "a.csv")
-    assert [r.fields["b"].role for r in foreign.records(text, roles="x=b,signal=a")] == [Role.AXIS] * 2
+    text = TextFile(tmp_path / "a.csv")
+    assert [r.fields["b"].role for r in records(text, roles="x=b,signal=a")] == [Role.AXIS] * 2

@@ -17,7 +17,7 @@ import pytest
 from nxconvert.conversion import Plan, convert
 from nxconvert.engine import publish
 from nxconvert.errors import OutputError, UsageError
-from nxconvert.formats import csv
+from nxconvert.formats.csv.write import CsvSink
 from nxconvert.location import safe_name
 
 
@@ -37,7 +37,7 @@ def test_a_failure_while_writing_leaves_nothing(
     def full(*_: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr(csv.CsvSink, "write", full)
+    monkeypatch.setattr(CsvSink, "write", full)
     report = convert([f"{testdata}/scan.h5::/1.1"], str(tmp_path / "out" / "a.csv"))
     assert [str(e) for _, e in report.failed] == ["the disk is full"]
     assert os.listdir(tmp_path / "out") == []
@@ -47,10 +47,10 @@ def test_a_failure_while_writing_leaves_nothing(
 def test_an_output_that_fails_has_the_name_that_was_asked_for(
     testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    def full(sink: csv.CsvSink, *_: object) -> None:
+    def full(sink: CsvSink, *_: object) -> None:
         raise OutputError(f"{sink.path} cannot be written: {os.strerror(errno.ENOSPC)}")
 
-    monkeypatch.setattr(csv.CsvSink, moment, full)
+    monkeypatch.setattr(CsvSink, moment, full)
     out = tmp_path / "a.csv"
     report = convert([f"{testdata}/scan.h5::/1.1"], str(out))
     ((_, error),) = report.failed

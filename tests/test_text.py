@@ -16,7 +16,8 @@ from nxconvert.array import Values
 from nxconvert.conversion import Plan, convert, open_records
 from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Report
-from nxconvert.formats import csv, plain
+from nxconvert.formats.csv.write import CsvSink
+from nxconvert.formats.plain.write import PlainSink
 from nxconvert.location import Location
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.textfile import layout, sheet
@@ -54,7 +55,7 @@ ODD = by_name(
 
 
 def test_pandas_reads_it(tmp_path: Path) -> None:
-    write(tmp_path / "a.csv", Record({}, ODD), csv.CsvSink)
+    write(tmp_path / "a.csv", Record({}, ODD), CsvSink)
     frame = pd.read_csv(tmp_path / "a.csv", comment="#", float_precision="round_trip")
     assert list(frame) == ["a,b", "#n", 'say "x"', "flag", "f4"]
     assert frame["a,b"].tolist()[2:] == [-0.0, 1e-7]
@@ -65,7 +66,7 @@ def test_pandas_reads_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", ["csv", "excel"])
 def test_everything_comes_back(tmp_path: Path, dialect: str) -> None:
-    write(tmp_path / "a.csv", Record({"scan": "1.10"}, ODD), lambda p, r: csv.CsvSink(p, r, dialect))
+    write(tmp_path / "a.csv", Record({"scan": "1.10"}, ODD), lambda p, r: CsvSink(p, r, dialect))
     back = read(tmp_path / "a.csv")
     assert back.key == {"scan": "1.10"}
     for name, f in ODD.items():
@@ -78,7 +79,7 @@ def test_everything_comes_back(tmp_path: Path, dialect: str) -> None:
 def test_a_spreadsheet_runs_no_formula_and_shows_labels_first(tmp_path: Path) -> None:
     cells = ["=1+1", "+2", "-3", "@x", "'quoted", "plain", "1.10"]
     record = Record({}, by_name([Field("t", Values(cells), True)]))
-    write(tmp_path / "a.csv", record, lambda p, r: csv.CsvSink(p, r, "excel"))
+    write(tmp_path / "a.csv", record, lambda p, r: CsvSink(p, r, "excel"))
     raw = (tmp_path / "a.csv").read_bytes()
     assert raw.startswith(b"\xef\xbb\xbft\n")
     shown = [row[0] for row in csv_module.reader(io.StringIO(raw.decode("utf-8-sig"))) if row][1:8]
@@ -89,7 +90,7 @@ def test_a_spreadsheet_runs_no_formula_and_shows_labels_first(tmp_path: Path) ->
 def test_more_rows_than_a_spreadsheet_holds_are_refused(tmp_path: Path) -> None:
     record = Record({}, by_name([Field("t", Values(np.zeros(1_048_576)), True)]))
     with pytest.raises(NxconvertError, match="a spreadsheet holds 1,048,576"):
-        write(tmp_path / "a.csv", record, lambda p, r: csv.CsvSink(p, r, "excel"))
+        write(tmp_path / "a.csv", record, lambda p, r: CsvSink(p, r, "excel"))
 
 
 def test_a_file_saved_again_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_file_saved_again_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     record = Record(
         {"scan": "2"}, by_name([Field("x", Values(np.array([1, 2])), True), Field("y", Values([0.5, 1.5]), True)])
     )
-    write(tmp_path / "a.csv", record, lambda p, r: csv.CsvSink(p, r, "excel"))
+    write(tmp_path / "a.csv", record, lambda p, r: CsvSink(p, r, "excel"))
     lines = (tmp_path / "a.csv").read_text("utf-8-sig").splitlines()
     lines.insert(3, "3,2.5")
     (tmp_path / "a.csv").write_bytes(("\ufeff" + "".join(f"{line},\r\n" for line in lines)).encode())
@@ -109,9 +110,7 @@ def test_a_file_saved_again_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 
 
 def test_a_cut_file_is_an_error(tmp_path: Path) -> None:
-    write(
-        tmp_path / "a.csv", Record({}, by_name([Field("x", Values(np.array([0.123456, 0.234567])), True)])), csv.CsvSink
-    )
+    write(tmp_path / "a.csv", Record({}, by_name([Field("x", Values(np.array([0.123456, 0.234567])), True)])), CsvSink)
     whole = (tmp_path / "a.csv").read_bytes()
     (tmp_path / "a.csv").write_bytes(whole[:-3])
     with pytest.raises(InputError, match="ends in the middle of a line"):
@@ -130,7 +129,7 @@ def test_large_files_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Monk
             Field("v", Values(rng.normal(size=(5000, 3))), True),
         ]
     )
-    write(tmp_path / "a.csv", Record({}, fields), csv.CsvSink)
+    write(tmp_path / "a.csv", Record({}, fields), CsvSink)
     monkeypatch.setattr(layout, "SMALL", 1000)
     monkeypatch.setattr(sheet, "PIECE", 30_000)
     back = read(tmp_path / "a.csv")
@@ -156,7 +155,7 @@ def test_numpy_loads_plain_columns(tmp_path: Path) -> None:
         ]
     )
     report = Report()
-    write(tmp_path / "a.dat", Record({"scan": "1"}, fields), plain.PlainSink, report)
+    write(tmp_path / "a.dat", Record({"scan": "1"}, fields), PlainSink, report)
     assert [loss.what for loss in report.losses] == ["note"]
     loaded = np.loadtxt(tmp_path / "a.dat")
     np.testing.assert_array_equal(loaded, [[1, 0.1], [np.nan, np.nan], [3, np.nan]])

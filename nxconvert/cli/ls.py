@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from nxconvert.cli import options as o
 from nxconvert.cli.boundary import FAILED, OK, command, complain, printable, say
+from nxconvert.dataclass import dataclass
 
 if TYPE_CHECKING:
     from nxconvert.format import Format, Records, Report, Tree

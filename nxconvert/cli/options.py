@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from nxconvert.dataclass import dataclass
 
 if TYPE_CHECKING:
     from nxconvert.conversion import Plan

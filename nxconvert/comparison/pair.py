@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from nxconvert.comparison.values import (
     type_of,
     unequal,
 )
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 
 

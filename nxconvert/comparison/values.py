@@ -7,12 +7,12 @@ length, ASCII or UTF-8) compares as text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, decode, enum_of, is_number, is_text, type_name
+from nxconvert.dataclass import dataclass
 from nxconvert.tree import Ref
 
 Values = np.ndarray[Any, Any]

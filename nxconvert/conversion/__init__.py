@@ -7,10 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from nxconvert import naming, registry
-from nxconvert.conversion.files import IntoFiles
 from nxconvert.conversion.inputs import as_records, layout_for, open_records, open_source, tell_untaken
 from nxconvert.conversion.plan import AUTO, Plan
-from nxconvert.conversion.tree import into_tree
 from nxconvert.engine.publish import Publisher
 from nxconvert.errors import UsageError
 from nxconvert.format import Format, Report
@@ -64,8 +62,12 @@ def _convert(places: list[Location], target: Location, format: Format, plan: Pla
         raise UsageError(f"{target} is an input too", "inputs are never changed; choose another name")
     with Publisher(overwrite=plan.overwrite, adding=bool(plan.options.get("append"))) as publisher:
         if format.holds.tree:
+            from nxconvert.conversion.tree import into_tree
+
             into_tree(places, target, format, plan, publisher, report)
         else:
+            from nxconvert.conversion.files import IntoFiles
+
             names = naming.Naming(target, format, plan.name, format.spreads(plan.options))
             IntoFiles(names, plan, publisher, report).convert(places)
 
@@ -75,10 +77,11 @@ def _same_file(a: Path, b: Path) -> bool:
 
 
 def _check_options(plan: Plan, format: Format) -> None:
-    known = {o.name for o in format.write_options}
-    reading = {o.name for f in registry.formats().values() for o in f.read_options}
+    unknown = plan.options.keys() - {o.name for o in format.write_options}
+    if unknown:  # only then are all formats loaded
+        unknown -= {o.name for f in registry.formats().values() for o in f.read_options}
     for name in plan.options:
-        if name not in known and name not in reading:
+        if name in unknown:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} means nothing for {format.title}", f"leave {option} out")
     for o in format.write_options:

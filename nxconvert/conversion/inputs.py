@@ -8,7 +8,6 @@ from nxconvert import mapping, registry
 from nxconvert.array import Array, Member
 from nxconvert.conversion.plan import AUTO, Plan
 from nxconvert.errors import InputError, NxconvertError, UsageError
-from nxconvert.foreign import with_stated_roles
 from nxconvert.format import Records, Report, Tree
 from nxconvert.held import Held
 from nxconvert.location import Location
@@ -142,4 +141,8 @@ def _compound(table: Array, source: str) -> list[Field]:
 def with_roles(record: Record, plan: Plan) -> Record:
     """Give the columns the roles that are stated, whatever format they are from."""
     roles = plan.options.get("roles")
-    return record.with_fields(with_stated_roles(list(record.fields.values()), roles)) if roles else record
+    if not roles:
+        return record
+    from nxconvert.foreign.roles import with_stated_roles
+
+    return record.with_fields(with_stated_roles(list(record.fields.values()), roles))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from nxconvert.dataclass import dataclass
 from nxconvert.policy import Policy
 
 AUTO = "auto"

@@ -5,11 +5,6 @@ that looks like a row but is none is an error that names it, and nothing is cut 
 between and after the rows is kept as ``comment``.
 """
 
-from nxconvert.foreign.dialect import looks_like, text_of
-from nxconvert.foreign.reader import records
-from nxconvert.foreign.roles import INTEGRATED, with_stated_roles
-from nxconvert.foreign.types import typed
-from nxconvert.foreign.utf16 import TextFile
 from nxconvert.format import Option
 
 OPTIONS = (
@@ -19,5 +14,3 @@ OPTIONS = (
     Option("labels", "", "The columns' names, with commas between, or the number of the line that has them."),
     Option("roles", "", "What the columns are, e.g. x=energy,signal=mu."),
 )
-
-__all__ = ["INTEGRATED", "OPTIONS", "TextFile", "looks_like", "records", "text_of", "typed", "with_stated_roles"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
-from nxconvert import numerals
+from nxconvert.dataclass import dataclass
 from nxconvert.textfile import row_of
 
 COMMENTS = ("#", "%", "!", "//", ";")
@@ -177,16 +176,6 @@ class Found:
     dialect: Dialect
     run: Run
     others: tuple[Run, ...] = field(default=())
-
-
-def text_of(raw: bytes) -> str | None:
-    """Decode the beginning of a text; None when it is none."""
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw[: len(raw) // 2 * 2].decode("utf-16", "replace")
-    if b"\0" in raw or not raw:
-        return None
-    whole = raw[: raw.rfind(b"\n") + 1] or raw
-    return numerals.decoded(whole.removeprefix(codecs.BOM_UTF8))
 
 
 def logical(lines: Sequence[bytes]) -> list[bytes]:

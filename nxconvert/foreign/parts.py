@@ -7,7 +7,7 @@ from typing import NamedTuple
 from nxconvert import numerals
 from nxconvert.errors import InputError
 from nxconvert.foreign.dialect import NUMBERED, WORD, Dialect
-from nxconvert.foreign.utf16 import TextFile
+from nxconvert.foreign.encoding import TextFile
 
 
 class Part(NamedTuple):

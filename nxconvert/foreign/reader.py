@@ -14,12 +14,12 @@ from nxconvert import numerals
 from nxconvert.array import TEXT, Values
 from nxconvert.errors import InputError, UsageError
 from nxconvert.foreign.dialect import ABSENT, NUMBER, NUMBERED, WORD, Dialect, logical, table
+from nxconvert.foreign.encoding import TextFile
 from nxconvert.foreign.labels import ALONE, apart, distinct, header, names_in
 from nxconvert.foreign.parts import Part, SeveralTablesError, parts_of
 from nxconvert.foreign.riddles import refuse_riddles
 from nxconvert.foreign.roles import guessed, refuse_twins, with_stated_roles
 from nxconvert.foreign.types import whole_columns
-from nxconvert.foreign.utf16 import TextFile
 from nxconvert.record import Field, Record
 from nxconvert.textfile import SMALL, Column, Sheet, record
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Values
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import MappingError
 from nxconvert.format import Report, Tree
 from nxconvert.mapping.export import Constant

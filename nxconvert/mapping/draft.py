@@ -6,9 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from nxconvert.array import is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Report, Tree
 from nxconvert.mapping.find import finds

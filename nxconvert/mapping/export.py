@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Values, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, NxconvertError
 from nxconvert.format import Records, Report, Tree
 from nxconvert.mapping import stated

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from nxconvert.dataclass import dataclass
 from nxconvert.format import Report, Tree
 from nxconvert.mapping.export import Assembly, Constant, Exported
 from nxconvert.mapping.model import Mapping as Layout

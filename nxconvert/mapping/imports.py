@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import TEXT, Values, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from nxconvert.dataclass import dataclass
 from nxconvert.mapping.steps import Kind, NamePattern, Step
 from nxconvert.record import Role
 

@@ -7,11 +7,11 @@ Read as files have them: the attributes of today, the old ``@signal=1`` and ``@a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import NxconvertError
 from nxconvert.tree import Dataset, Group
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, Box, Boxed, Values, decode, full_box, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.format import Report
 from nxconvert.mapping import stated

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import numpy as np
 
 from nxconvert.array import TEXT, Values, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Report
 from nxconvert.mapping.absent import stand_in

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import UsageError
 from nxconvert.mapping.model import Rule
 from nxconvert.mapping.stated import EXACT_DTYPES

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nxconvert.array import TEXT, Array, Box, decode, is_text
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record, by_name
 

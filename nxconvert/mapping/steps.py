@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+
+from nxconvert.dataclass import dataclass
 
 ROLES = ("axes", "signal", "errors", "auxiliary_signals", "default")
 

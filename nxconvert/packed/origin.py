@@ -20,12 +20,13 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import h5py
 import numpy as np
 
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.packed import trusted
 from nxconvert.packed.take import Part

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import xxhash
 
 from nxconvert import registry, validation
 from nxconvert.compressed import inside
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import FileContent, Piece
 from nxconvert.engine.codecs import pool, workers
 from nxconvert.errors import InputError, UsageError

@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +17,7 @@ from typing import Any, Self, TypeVar
 import h5py
 import numpy as np
 
+from nxconvert.dataclass import dataclass
 from nxconvert.encoders import RAW, encoder
 from nxconvert.engine.codecs import Codec, codec, pool, workers
 from nxconvert.errors import InputError

@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from nxconvert import registry
 from nxconvert.compressed import bare, inside
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Content, FileContent
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import record_to_sink
@@ -51,11 +51,15 @@ class Selection:
         return any(record == main and row in chosen for record, row in made.frames)
 
 
+EVERYTHING = Selection()
+"""All files."""
+
+
 def restore(
     source: Path,
     folder: Path,
     report: Report,
-    selection: Selection = Selection(),
+    selection: Selection = EVERYTHING,
     to_format: str = "",
     *,
     overwrite: bool = False,

@@ -11,7 +11,7 @@ import mmap
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import xxhash
 from h5py import h5d, h5f, h5p, h5s, h5t, h5z
 
+from nxconvert.dataclass import dataclass
 from nxconvert.engine.codecs import Codec, Filters, codec
 from nxconvert.engine.disk import release_ahead, reserve_ahead
 from nxconvert.errors import OutputError

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 import xxhash
 
 from nxconvert.compressed import inside
+from nxconvert.dataclass import dataclass
 from nxconvert.digests import sha256
 from nxconvert.dissection import STORED, Dissection, Entry, Piece, pixels
 from nxconvert.encoders import RAW, encoder

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import xxhash
 
+from nxconvert.dataclass import dataclass
 from nxconvert.engine.codecs import pool
 from nxconvert.errors import InputError, OutputError
 from nxconvert.packed import seal, trusted

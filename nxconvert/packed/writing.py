@@ -11,13 +11,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
 
+from nxconvert.dataclass import dataclass
 from nxconvert.engine.publish import sync
 from nxconvert.errors import OutputError
 from nxconvert.packed import journal as journals

@@ -7,7 +7,6 @@ Values are compared as ``nxconvert.comparison`` does; but here the order of name
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import eq
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from nxconvert.array import Array, as_array
 from nxconvert.comparison.values import comparable, type_of, unequal
+from nxconvert.dataclass import dataclass
 from nxconvert.record import Field, Record
 from nxconvert.tree import Dataset, Group, Node
 

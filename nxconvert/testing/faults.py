@@ -7,7 +7,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from nxconvert.array import Array, Values
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import NxconvertError
 from nxconvert.format import Location, Policy, Records, Report, Tree
 from nxconvert.record import Record

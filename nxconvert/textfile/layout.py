@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from nxconvert.dataclass import dataclass
 
 SMALL = 4 << 20
 """Bytes of rows that are read once and kept; below, importing polars costs more than it saves."""

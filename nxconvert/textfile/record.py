@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, Box, full_box, is_masked
+from nxconvert.dataclass import dataclass
 from nxconvert.record import Block, Field, Record
 from nxconvert.textfile.cells import missing_rows
 from nxconvert.textfile.layout import Values

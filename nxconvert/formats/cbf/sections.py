@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Content, Dissection, Entry, Frame, Piece, checked
 from nxconvert.encoders import RAW, encoder
 from nxconvert.errors import InputError

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Entry
 
 MINI = "_array_data.header_contents"

@@ -127,7 +127,9 @@ def as_source(node: H5Dataset, plist: h5p.PropDCID, type_id: h5t.TypeID) -> h5p.
         missing = len(node.shape) - len(source.shape)
         if old.get_layout() != h5d.CHUNKED or missing < 0 or 0 in node.shape:
             return None
-        check.readable(source)  # its filters must be known
+        check.readable(source)
+        if source.foreign:
+            check.register_filters()
         new = without_layout(plist, type_id)
         chunk = (1,) * missing + tuple(old.get_chunk())
         new.set_chunk(tuple(min(c, n) for c, n in zip(chunk, node.shape, strict=True)))

@@ -54,8 +54,7 @@ def readable(dataset: H5Dataset) -> None:
         sources(dataset)
     elif layout == h5d.CHUNKED:
         filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-        if any(number > OWN_FILTERS for number in filters):
-            register_filters()
+        dataset.foreign = any(number > OWN_FILTERS for number in filters)
         if filters == [BITSHUFFLE]:
             dataset.fragile = plist.get_filter(0)[2][4:5] not in ((), (0,))
 

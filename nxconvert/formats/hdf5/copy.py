@@ -11,13 +11,13 @@ import math
 import os
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from h5py import h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
 
+from nxconvert.dataclass import dataclass
 from nxconvert.engine.transfer import boxes, stored_boxes
 from nxconvert.errors import InputError, OutputError
 from nxconvert.format import Report

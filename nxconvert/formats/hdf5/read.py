@@ -356,13 +356,14 @@ class H5Type(_H5Node):
 class H5Dataset(_H5Node, Dataset):
     """A dataset; values are read by box."""
 
-    __slots__ = ("_asked", "_checked", "_dtype", "_shape", "_threaded", "file", "fragile", "id", "path")
+    __slots__ = ("_asked", "_checked", "_dtype", "_shape", "_threaded", "file", "foreign", "fragile", "id", "path")
 
     def __init__(self, id: h5d.DatasetID, path: str, file: H5File) -> None:
         self.id, self.path, self.file = id, path, file
         self._shape: tuple[int, ...] | None = None
         self._dtype: np.dtype[Any] | None = None
         self._checked = self._asked = False
+        self.foreign = False  # its filters are not HDF5's own
         self.fragile = False  # its filter may crash on damaged chunks
         self._threaded: chunks.Threaded | None = None
 
@@ -412,8 +413,7 @@ class H5Dataset(_H5Node, Dataset):
                 return self._read_box(full_box(box, shape))
             out = np.empty(shape, dtype)
             if out.size:
-                if self.fragile:
-                    chunks.verify(self.id, full_box(None, shape), dtype, self.source)
+                self._make_safe(full_box(None, shape))
                 self.id.read(h5s.ALL, h5s.ALL, out, memory_type(dtype, self.id))
             return out
         except DAMAGE as error:
@@ -428,13 +428,19 @@ class H5Dataset(_H5Node, Dataset):
                 return out
         return self._select(box, out)
 
+    def _make_safe(self, box: Box) -> None:
+        """Do what must be done before HDF5 itself reads a box."""
+        if self.foreign:
+            check.register_filters()
+        if self.fragile:
+            chunks.verify(self.id, box, self.dtype, self.source)
+
     def _select(self, box: Box, out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
         """Read a box through HDF5."""
         count = tuple(max(0, s.stop - s.start) for s in box)
         out = np.empty(count, self.dtype) if out is None else out
         if out.size:
-            if self.fragile:
-                chunks.verify(self.id, box, out.dtype, self.source)
+            self._make_safe(box)
             space = self.id.get_space()
             space.select_hyperslab(tuple(s.start for s in box), count)
             self.id.read(h5s.create_simple(count), space, out, memory_type(self.dtype, self.id))
@@ -489,7 +495,8 @@ class _SmallDataset(H5Dataset):
         self._id: Any = None
         self.path, self.file = path, file
         self._shape, self._dtype = (), small.dtype
-        self._checked, self._asked, self._threaded, self.fragile = True, False, None, False
+        self._checked, self._asked, self._threaded = True, False, None
+        self.foreign = self.fragile = False
 
     @property
     def id(self) -> Any:

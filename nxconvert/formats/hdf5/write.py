@@ -8,7 +8,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5p, h5r, h5s, h5t
 
 from nxconvert.array import TEXT, Array, Values, as_array
+from nxconvert.dataclass import dataclass
 from nxconvert.engine import disk
 from nxconvert.engine.items import Items
 from nxconvert.errors import InputError, OutputError, PolicyError, UsageError

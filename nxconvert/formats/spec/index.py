@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
 
+from nxconvert.dataclass import dataclass
 from nxconvert.formats.spec import lines
 from nxconvert.numerals import decoded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from nxconvert import memo, native, numerals
 from nxconvert.array import TEXT, Box, Lazy, Values, named_type
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.format import Report
 from nxconvert.formats.spec import index, lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from nxconvert import __version__, memo, native, table
 from nxconvert.array import is_text, type_name
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, Loss, OutputError
 from nxconvert.format import FileSink, Location, Report
 from nxconvert.formats.spec import lines

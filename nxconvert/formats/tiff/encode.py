@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from nxconvert.dataclass import dataclass
 
 CLASSIC_LIMIT = (1 << 32) - 1
 ASCII, SHORT, LONG, RATIONAL, BYTE, LONG8 = 2, 3, 4, 5, 1, 16

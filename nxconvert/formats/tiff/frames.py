@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nxconvert import __version__, memo
 from nxconvert.array import decode, is_text, type_name
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.tiff import encode, private

@@ -14,13 +14,14 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from nxconvert.array import Array, Box, Places, full_box
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.formats.tiff.structure import Page, TiffStructure
 

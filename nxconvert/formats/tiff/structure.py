@@ -12,12 +12,13 @@ import io
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Content
 from nxconvert.errors import InputError
 

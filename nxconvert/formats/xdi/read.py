@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from nxconvert import memo, native, numerals
 from nxconvert.array import TEXT, Values, named_type
+from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.format import Records, Report
 from nxconvert.formats.xdi import rules

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nxconvert import numerals
 from nxconvert.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,3 +61,13 @@ class TextFile:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+def text_of(raw: bytes) -> str | None:
+    """Decode the beginning of a text; None when it is none."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw[: len(raw) // 2 * 2].decode("utf-16", "replace")
+    if b"\0" in raw or not raw:
+        return None
+    whole = raw[: raw.rfind(b"\n") + 1] or raw
+    return numerals.decoded(whole.removeprefix(codecs.BOM_UTF8))

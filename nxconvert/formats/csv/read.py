@@ -1,20 +1,7 @@
-"""CSV: a table with one label line, and a line of JSON (the memo) that brings everything else back.
-
-Dialect ``csv`` is for programs: the memo is a ``#`` line before the labels, so that ``pandas.read_csv(comment="#")``
-reads the table. Dialect ``excel`` is for spreadsheets: the labels come first, with a byte order mark, in the way of
-the computer's locale (``;`` and decimal comma, or ``,`` and dot); text that would run as a formula, or would be taken
-for a number or a date, begins with an apostrophe. Its memo stands at the end, after an empty row, where it neither
-widens the table nor is sorted or plotted with it, in cells of one column that are no longer than Excel holds.
-
-A spreadsheet that opens and saves a ``csv`` splits the memo at its commas; it comes together again, since cells that
-begin with a blank keep their quotes, and commas in texts are written as escapes.
-
-Facts: RFC 4180; Excel's specification and limits (1,048,576 rows, 16,384 columns, 32,767 characters a cell).
-"""
+"""Reading CSV: ours by its memo, that of others as a foreign table."""
 
 from __future__ import annotations
 
-import locale
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,145 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from nxconvert import foreign, memo, table
+from nxconvert import memo
 from nxconvert.array import TEXT, Values, named_type
-from nxconvert.errors import InputError, OutputError
-from nxconvert.format import FileSink, Format, Head, Holds, Location, Option, Policy, Records, Report
-from nxconvert.record import Block, Field, Record
+from nxconvert.errors import InputError
+from nxconvert.foreign.encoding import TextFile
+from nxconvert.foreign.reader import records
+from nxconvert.foreign.roles import with_stated_roles
+from nxconvert.foreign.types import typed
+from nxconvert.format import Records
+from nxconvert.formats.csv import BOM, MORE, PREFIX, item_labels
+from nxconvert.record import Field, Record
 from nxconvert.textfile import Column, Sheet, first_row, record, row_of
 
-PREFIX, MORE = "# ", "#+"
-BOM = b"\xef\xbb\xbf"
-EXCEL_ROWS, EXCEL_COLUMNS, EXCEL_CELL = 1_048_576, 16_384, 32_000
 _SEPARATORS = (b",", b";", b"\t")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-_TAKEN_FOR_ANOTHER = re.compile(
-    r"\s*(?:[\d.,][\d.,:/\s%e+-]*|true|false|(?:\d{1,2}[\s./-]*)?(?:" + _MONTHS + r")[a-z]*[\s./-]*\d{1,4})\s*",
-    re.IGNORECASE,
-)
 _TAIL_MEMO = re.compile(rb'^"?# \{""?nxconvert""?', re.MULTILINE)
-
-
-def sniff(head: Head) -> int:
-    """Ours by the memo; else perhaps, when the lines are a table of comma- or semicolon-separated cells."""
-    start = foreign.text_of(head.start)
-    if start is None:
-        return 0
-    if start.startswith(('# {"nxconvert"', '"# {""nxconvert""')):
-        return 2
-    if head.path is not None and re.search("[,;\t\n]", start) and _tail_memo(head.path) is not None:
-        return 2
-    return 1 if foreign.looks_like(start) in (",", ";") else 0
-
-
-class CsvSink(FileSink):
-    """Writes one record as CSV."""
-
-    def __init__(self, path: Path, report: Report, dialect: str = "csv", float_format: str = "") -> None:
-        super().__init__(path)
-        self.report = report
-        self.excel = dialect.startswith("excel")
-        self.separator, self.decimal = _signs(dialect)
-        self.names: list[str] = []
-        self.memo: list[bytes] = []
-        self.style = table.Style(
-            self.separator.encode(), quote=self._cell, float_format=float_format, decimal=self.decimal.encode()
-        )
-
-    def begin(self, record: Record) -> None:
-        columns = record.columns
-        told = memo.describe(record, lambda name, why: self.report.lose(name, record.source, why))
-        told["rows"] = record.rows
-        if self.excel:
-            told |= {"dialect": "excel", "separator": self.separator, "decimal": self.decimal}
-        line = _splittable(told)
-        labels = [label for f in columns for label in _labels(f)]
-        if self.excel:
-            self.memo = [_memo_cell(line[i : i + EXCEL_CELL], i) for i in range(0, len(line), EXCEL_CELL)]
-            self._check_size(record, len(labels))
-        elif len(labels) == 1 and columns and columns[0].dtype.kind in "biufc":
-            self.style = replace(self.style, missing=b'""')  # pandas skips lines that are empty
-        self.names = [f.name for f in columns]
-        self.put(BOM if self.excel else f"{PREFIX}{line}\n".encode())
-        self.put(self.separator.encode().join(map(self._label, labels)) + b"\n")
-
-    def _check_size(self, record: Record, width: int) -> None:
-        rows = record.rows or 0
-        if rows + 2 + len(self.memo) > EXCEL_ROWS or width > EXCEL_COLUMNS:
-            raise OutputError(
-                f"{record.source} has {rows:,} rows and {width:,} columns, a spreadsheet holds "
-                f"{EXCEL_ROWS:,} and {EXCEL_COLUMNS:,}",
-                "write it with --dialect csv",
-            )
-
-    def _label(self, label: str) -> bytes:
-        return self._cell(label)
-
-    def _cell(self, text: str) -> bytes:
-        if self.excel and (text.startswith(_FORMULA) or _TAKEN_FOR_ANOTHER.fullmatch(text)):
-            text = "'" + text
-        try:
-            return quoted(text, self.separator) if text else b'""'  # an empty cell is a missing value
-        except UnicodeEncodeError:
-            raise OutputError(f"{self.path}: the text {text[:40]!a} is not Unicode") from None
-
-    def write(self, block: Block) -> None:
-        columns = [block.columns.get(n, np.empty(0)) for n in self.names]
-        for lines in table.rows(columns, block.rows, self.style):
-            self.put(lines)
-
-    def end(self) -> None:
-        if self.memo:
-            self.put(b"\n" + b"".join(self.memo))
-
-
-def _signs(dialect: str) -> tuple[str, str]:
-    """Return the separator and the decimal sign of a dialect; ``excel`` asks the computer's locale."""
-    comma = dialect == "excel-semicolon"
-    if dialect == "excel":
-        before = locale.setlocale(locale.LC_NUMERIC)
-        try:
-            locale.setlocale(locale.LC_NUMERIC, "")
-            comma = locale.localeconv()["decimal_point"] == ","
-        except locale.Error:
-            comma = False
-        finally:
-            locale.setlocale(locale.LC_NUMERIC, before)
-    return (";", ",") if comma else (",", ".")
-
-
-def _splittable(told: Mapping[str, Any]) -> str:
-    """Write JSON such that splitting it at commas, as spreadsheets do, splits no text and opens no quotes."""
-    line = memo.dumps(told, comma="\n")  # which is in no text, so that commas and semicolons are in texts alone
-    return line.replace(",", "\\u002c").replace(";", "\\u003b").replace("\n", ", ")
-
-
-def _memo_cell(part: str, at: int) -> bytes:
-    return ('"' + ((MORE if at else PREFIX) + part).replace('"', '""') + '"\n').encode()
-
-
-def _labels(f: Field) -> list[str]:
-    """Return the labels of a field: its name, or one for each element of a row's item."""
-    return _item_labels(f.name, f.item_shape)
-
-
-def _item_labels(name: str, item: tuple[int, ...]) -> list[str]:
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*item)] if item else [name]
-
-
-def quoted(text: str, separator: str = ",") -> bytes:
-    """Quote a cell where it must be."""
-    if any(c in text for c in (separator, '"', "\n", "\r", "#")) or text != text.strip():
-        text = '"' + text.replace('"', '""') + '"'
-    return text.encode("utf-8", "surrogateescape")
 
 
 class CsvRecords(Records):
     """The one record of a CSV file; of a foreign one, its tables."""
 
     def __init__(self, path: Path, options: Mapping[str, str]) -> None:
-        self.text = foreign.TextFile(path)
+        self.text = TextFile(path)
         self.path, self.options = path, options
 
     def close(self) -> None:
@@ -171,7 +40,7 @@ class CsvRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         known, start, stop, line = _memo(self.text.path)
         if known is None:
-            yield from foreign.records(self.text, **self.options)
+            yield from records(self.text, **self.options)
             return
         sheet = self._sheet(known, start, stop, line)
         source = str(self.path)
@@ -183,7 +52,7 @@ class CsvRecords(Records):
             for c in sheet.columns
         ]
         if self.options.get("roles"):
-            fields = foreign.with_stated_roles(fields, self.options["roles"])
+            fields = with_stated_roles(fields, self.options["roles"])
         about = {"key": known.get("key", {}), "mapping": known.get("mapping", ""), "grid": known.get("grid")}
         yield record(sheet, fields, source=source, **about)
 
@@ -220,7 +89,7 @@ class CsvRecords(Records):
             name=str(self.path),
         )
         sheet = replace(sheet, decimal=_decimal(sheet))
-        return foreign.typed(sheet, unknown) if unknown else sheet
+        return typed(sheet, unknown) if unknown else sheet
 
 
 def _decimal(sheet: Sheet) -> bytes:
@@ -248,7 +117,7 @@ def _memo(path: Path) -> tuple[dict[str, Any] | None, int, int | None, int]:
             line = file.readline()
             known = _read_memo([line])
             return known, file.tell() if known is not None else 0, None, 2
-    tail = _tail_memo(path)
+    tail = tail_memo(path)
     if tail is None:
         return None, 0, None, 1
     return _read_memo(tail[1].splitlines()), start, tail[0], 1
@@ -280,7 +149,7 @@ def _joined(line: bytes, separator: bytes) -> str:
     return b",".join(cells).decode("utf-8", "replace")
 
 
-def _tail_memo(path: Path) -> tuple[int, bytes] | None:
+def tail_memo(path: Path) -> tuple[int, bytes] | None:
     """Find a memo in the last lines: the offset of the end of the rows before it, and its text."""
     size = path.stat().st_size
     window = 1 << 16
@@ -305,7 +174,7 @@ def _tail_memo(path: Path) -> tuple[int, bytes] | None:
 
 def _label_row(row: bytes, described: Mapping[str, Any], told: str, path: Path) -> tuple[list[str], bytes]:
     """Return the labels and the separator: the one that is told, or that a spreadsheet has put instead."""
-    known = {label for n, about in described.items() for label in _item_labels(n, tuple(about.get("item", ())))}
+    known = {label for n, about in described.items() for label in item_labels(n, tuple(about.get("item", ())))}
     best: tuple[int, list[str], bytes] | None = None
     for separator in dict.fromkeys([told.encode(), *_SEPARATORS]):
         cells = row_of(row, separator)
@@ -324,7 +193,7 @@ def _columns(
 ) -> tuple[list[Column], list[int]]:
     """Return the columns that labels stand for, and the numbers of those that the memo does not know."""
     items = {name: tuple(about.get("item", ())) for name, about in described.items()}
-    begins = {_item_labels(n, item)[0]: n for n, item in items.items() if 0 not in item}
+    begins = {item_labels(n, item)[0]: n for n, item in items.items() if 0 not in item}
     columns: list[Column] = []
     unknown: list[int] = []
     seen: Counter[str] = Counter()
@@ -338,7 +207,7 @@ def _columns(
             columns.append(Column(labels[at] + more, TEXT))
             at += 1
             continue
-        expected = _item_labels(name, items[name])
+        expected = item_labels(name, items[name])
         if labels[at : at + len(expected)] != expected:
             raise InputError(f"{path}: the columns of {name} are not all there, side by side", f"they are {expected}")
         about = described[name]
@@ -353,30 +222,3 @@ def _columns(
     if twice:
         raise InputError(f"{path}: two columns are labelled {twice[0]!r}", "rename one of them")
     return columns, unknown
-
-
-def open_records(location: Location, policy: Policy, report: Report, **options: str) -> Records:
-    """Open a CSV file."""
-    return CsvRecords(location.path, options)
-
-
-FORMAT = Format(
-    name="csv",
-    title="comma-separated values",
-    extensions=(".csv", ".tsv"),
-    sniff=sniff,
-    open=open_records,
-    create=CsvSink,
-    holds=Holds(item_rank=0, records=1, kinds="biufcS", note="one table a file"),
-    write_options=(
-        Option(
-            "dialect",
-            "csv",
-            "For programs (csv), or for spreadsheets (excel: as the computer's locale says).",
-            ("csv", "excel", "excel-semicolon", "excel-comma"),
-        ),
-        Option("float_format", "", "Format of floats, e.g. %.6g; default: exact."),
-    ),
-    read_options=foreign.OPTIONS,
-    seeks=False,
-)
