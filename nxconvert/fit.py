@@ -64,7 +64,8 @@ def _tables(record: Record, holds: Holds, report: Report, include: Sequence[str]
         or (matrix and len(f.item_shape) == 1 and not _apart(f))
         or (len(f.item_shape) <= holds.item_rank and is_number(f.dtype) and (whole or not f.is_image))
     ]
-    left = [f for f in table.columns if f not in columns and f.name not in {w.name for w in wanted}]
+    held = {f.name for f in columns}
+    left = [f for f in table.columns if f.name not in held and f.name not in {w.name for w in wanted}]
     if left:
         report.notice(
             f"{record.source}: left out of the table: {', '.join(_described(f) for f in left)}; --include NAME adds one"
@@ -72,10 +73,8 @@ def _tables(record: Record, holds: Holds, report: Report, include: Sequence[str]
         report.losses.extend(Loss(f.name, record.source, "not a column of scalars") for f in left)
     out: list[Fitted] = []
     if columns:
-        kept = {f.name for f in columns}
-        out.append(Fitted(_without(table, {f.name for f in table.columns if f.name not in kept})))
+        out.append(Fitted(_without(table, {f.name for f in table.columns if f.name not in held})))
         _note_lengths(out[0].record, report)
-    held = {c.name for c in columns}
     out += [Fitted(_own_table(record, f, matrix=matrix), f.name) for f in wanted if f.name not in held]
     return out
 

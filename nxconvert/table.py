@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import orjson
 
 from nxconvert.array import decode, is_text
+from nxconvert.compiled import decimals
 from nxconvert.dataclass import dataclass
 from nxconvert.engine.parallel import in_turn
 
@@ -76,13 +78,29 @@ def rows(columns: Sequence[Column], count: int, style: Style) -> Iterator[bytes]
     iterator of bytes
         Each some lines that end in a newline.
     """
+    columns = [c for c in columns if 0 not in c.shape[1:]]
     width = sum(math.prod(c.shape[1:]) for c in columns)
-    step = max(1, PIECE // max(1, width))
+    step: int = max(1, PIECE // max(1, width))
+    known = [not style.float_format and decimals.writes(c.dtype) for c in columns]
+    writer = decimals.Writer(style.separator, style.decimal, style.missing, style.booleans) if any(known) else None
 
     def piece(number: int) -> bytes:
         start = number * step
         some = min(step, count - start)
-        return _lines([_flat(c[start : start + some]) for c in columns], some, style)
+        parts = [_flat(c[start : start + some]) for c in columns]
+        if writer is not None and all(known):
+            return writer.rows(parts, some)
+        cells: list[list[bytes]] = []
+        for together, run in groupby(zip(known, parts, strict=True), itemgetter(0)):
+            side_by_side = [part for _, part in run]
+            if writer is not None and together:
+                cells.append(writer.rows(side_by_side, some)[:-1].split(b"\n"))
+            else:
+                cells += _cells_of(side_by_side, some, style)
+        if not cells:
+            return b"\n" * some
+        lines = [style.separator.join(row) for row in zip(*cells, strict=True)]
+        return b"\n".join(lines) + b"\n"
 
     pieces = range(-(-count // step))
     return in_turn(piece, len(pieces)) if count * width >= MANY else map(piece, pieces)
@@ -93,29 +111,19 @@ def _flat(column: Column) -> Column:
     return column if column.ndim < 3 else column.reshape(len(column), math.prod(column.shape[1:]))
 
 
-def _lines(columns: Sequence[Column], count: int, style: Style) -> bytes:
+def _cells_of(columns: Sequence[Column], count: int, style: Style) -> list[list[bytes]]:
+    """Return the cells of each row, of some columns together; where the compiled library does not write them."""
     cells: list[list[bytes]] = []
-    kinds = [_whole_kind(c, count, style) for c in columns]
-    if "d" in kinds and set(kinds) <= set("dlqi") and len(set(kinds)) > 1:
-        lines = _mixed(columns, kinds, count)
-        if lines is not None:
-            return lines.replace(b",", style.separator) if style.separator != b"," else lines
     for kind, run in groupby(columns, lambda c: _whole_kind(c, count, style)):
         together = list(run)
         text = _block(together, count, style.missing) if kind else None
-        if text is not None and len(together) == len(columns):
-            return text.replace(b",", style.separator) + b"\n" if style.separator != b"," else text + b"\n"
         if text is not None:
             text = text.replace(b",", style.separator) if style.separator != b"," else text
             cells.append(text.split(b"\n"))
             continue
         singles = (single for column in together for single in ([column] if column.ndim == 1 else column.T))
         cells += [_padded(_cells(single, style), count, style.missing) for single in singles]
-    if not cells:
-        return b"\n" * count
-    if len(cells) == 1:
-        return b"\n".join(cells[0]) + b"\n"
-    return b"\n".join(map(style.separator.join, zip(*cells, strict=True))) + b"\n"
+    return cells
 
 
 def _whole_kind(column: Column, count: int, style: Style) -> str:
@@ -124,25 +132,6 @@ def _whole_kind(column: Column, count: int, style: Style) -> str:
         return ""
     whole = type(column) is np.ndarray and len(column) == count
     return column.dtype.char if whole or column.dtype.kind == "f" else ""
-
-
-def _mixed(columns: Sequence[Column], kinds: Sequence[str], count: int) -> bytes | None:
-    """Write columns of whole numbers between columns of floats; None when a float is missing or not finite.
-
-    All are written as floats, whole numbers as null, in whose places they are put.
-    """
-    parts = [c if c.ndim == 2 else c.reshape(len(c), 1) for c in columns]
-    if any(type(c) is not np.ndarray or len(c) != count for c in columns) or 0 in {p.shape[1] for p in parts}:
-        return None
-    block = np.concatenate([p if k == "d" else np.full(p.shape, np.nan) for p, k in zip(parts, kinds, strict=True)], 1)
-    whole = np.concatenate([p for p, k in zip(parts, kinds, strict=True) if k != "d"], 1).ravel()
-    cells = _NULL.split(orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY))
-    if len(cells) - 1 != len(whole):
-        return None
-    pieces = [b""] * (2 * len(cells) - 1)
-    pieces[::2] = cells
-    pieces[1::2] = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    return _ROW_END.sub(b"\n", b"".join(pieces)[2:-2]) + b"\n"
 
 
 def _block(columns: Sequence[Column], count: int, missing: bytes) -> bytes | None:

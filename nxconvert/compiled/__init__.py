@@ -13,7 +13,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Of the functions; a library of another version, left by an older nxconvert, is not used."""
 
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -24,6 +24,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_int64,
         [ctypes.c_char_p, _SIZE, _INT, _INT, _POINTER, _SIZE, ctypes.c_char_p, *[_POINTER] * 2, _SIZE, _SIZE, _POINTER],
     ),
+    "nx_rows": (_SIZE, [_POINTER, _SIZE, _SIZE, *[_POINTER] * 3]),
     "nx_lines": (ctypes.c_int64, [ctypes.c_char_p, _SIZE, _POINTER]),
     "nx_bitshuffle_lz4": (_SIZE, [_POINTER, _POINTER, _SIZE, _SIZE, _SIZE]),
     "nx_unbitshuffle_lz4": (_INT, [_POINTER, _SIZE, _POINTER, _SIZE, _SIZE, _SIZE]),

@@ -31,7 +31,7 @@ class PlainSink(FileSink):
     def begin(self, record: Record) -> None:
         columns = [f for f in record.columns if f.dtype.kind in "biuf"]
         for f in record.columns:
-            if f not in columns:
+            if f.dtype.kind not in "biuf":
                 self.report.lose(f.name, record.source, "plain columns hold numbers only")
         if not columns:
             raise OutputError(f"{record.source} has no column of numbers", "write it as CSV")
