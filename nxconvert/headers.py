@@ -85,6 +85,8 @@ class Keys:
                 known[name] = Key(name, value, unit, self.headers == 1, _kind(value), 1, _length(value), wide)
                 continue
             key.count += 1
+            if value == key.first and unit == key.unit and type(value) is type(key.first):
+                continue
             if value != key.first or type(value) is not type(key.first):
                 key.same = False
                 if key.kind != _TEXTS:
@@ -193,7 +195,8 @@ def unfolded(header: Iterable[Entry], pairs: Mapping[str, tuple[str, str]]) -> I
         Pairs whose words are not equal in number are left as they are.
     """
     entries = list(header)
-    found = {entry.key: str(entry.value).split() for entry in entries}
+    paired = pairs.keys() | {values for values, _ in pairs.values()}
+    found = {entry.key: str(entry.value).split() for entry in entries if entry.key in paired}
     whole = {
         names: (values, template)
         for names, (values, template) in pairs.items()

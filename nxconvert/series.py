@@ -18,6 +18,7 @@ from dataclasses import field
 from fnmatch import translate
 from functools import cached_property
 from itertools import islice, pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -265,26 +266,26 @@ def listed(
     """
     left_out = {p.resolve() for p in without}
     names_left = {p.name for p in left_out}
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for place in places:
         for name, path in _found(place, begin, end, tell):
-            if path.name in names_left and path.resolve() in left_out:
+            if os.path.basename(path) in names_left and Path(path).resolve() in left_out:  # noqa: PTH119 - many files
                 continue
             if found.setdefault(name, path) != path:
                 raise InputError(f"{path} and {found[name]} would both be {name}", "pack their common folder")
     files = []
     for name in sorted(found, key=natural):
         try:
-            status = found[name].stat()
+            status = os.stat(found[name])  # noqa: PTH116 - many files
         except OSError as error:
             raise InputError(f"{found[name]} cannot be looked at: {error.strerror}") from None
-        files.append(File(str(found[name]), name, status.st_size, status.st_mtime_ns))
+        files.append(File(found[name], name, status.st_size, status.st_mtime_ns))
     if not files:
         raise InputError(f"{' '.join(places)}: no file is there")
     return files
 
 
-def _found(place: str, begin: int | None, end: int | None, tell: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+def _found(place: str, begin: int | None, end: int | None, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     """Yield the name and path of each file that an argument names."""
     path = Path(place)
     if path.is_dir():
@@ -302,54 +303,50 @@ def _found(place: str, begin: int | None, end: int | None, tell: Callable[[str],
                 and (begin is None or int(match[1]) >= begin)
                 and (end is None or int(match[1]) <= end)
             ):
-                yield found.name, found
+                yield found.name, str(found)
     elif path.is_file():
-        yield path.name, path
+        yield path.name, str(path)
     elif any(c in place for c in "*?["):
         yield from _matching(place)
     else:
         raise InputError(f"there is no file or folder {place}")
 
 
-def _below(folder: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+def _below(folder: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     """Yield all files below a folder, with their paths in it; links to folders are not followed."""
     other: dict[str, list[str]] = {}
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}")
-
-    def note(kind: str, name: str) -> None:
-        other.setdefault(kind, []).append(name)
-
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        above = Path(root)
-        below = above.relative_to(folder).as_posix()
-        if not folders and not names and below != ".":
-            note("empty folders are not kept", below)
-        for name in (*names, *folders):
-            whole = name if below == "." else f"{below}/{name}"
-            path = above / name
-            kind = _kind(path)
+    left = [(str(folder), "")]
+    while left:
+        path, below = left.pop()
+        try:
+            with os.scandir(path) as listing:
+                entries = sorted(listing, key=attrgetter("name"))
+        except OSError as error:
+            raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+        if not entries and below:
+            other.setdefault("empty folders are not kept", []).append(below.rstrip("/"))
+        for entry in entries:
+            name, kind = below + entry.name, _kind(entry)
+            if kind == "link":
+                other.setdefault("links are kept as the files that they lead to", []).append(name)
             if kind in ("file", "link"):
-                if kind == "link":
-                    note("links are kept as the files that they lead to", whole)
-                yield whole, path
-            elif kind:
-                note(kind, whole)
+                yield name, entry.path
+            elif kind == "folder":
+                left.append((entry.path, f"{name}/"))
+            else:
+                other.setdefault(kind, []).append(name)
     for kind, found in other.items():
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         tell(f"{folder}: {kind}: {', '.join(found[:4])}{more}")
 
 
-def _kind(path: Path) -> str:
-    """Return ``file``, ``link`` for one that leads to a file, nothing for a folder, or what is said of all else."""
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return ``file``, ``link`` for one that leads to a file, ``folder``, or what is said of all else."""
     try:
-        mode = path.lstat().st_mode
-        if stat.S_ISREG(mode):
-            return "file"
-        if not stat.S_ISLNK(mode):
-            return "" if stat.S_ISDIR(mode) else "pipes, sockets or devices are not kept"
-        mode = path.stat().st_mode
+        if not entry.is_symlink():
+            known = "folder" if entry.is_dir() else "pipes, sockets or devices are not kept"
+            return "file" if entry.is_file() else known
+        mode = entry.stat().st_mode
     except OSError:
         return "links that lead nowhere are not kept"
     if stat.S_ISDIR(mode):
@@ -357,13 +354,13 @@ def _kind(path: Path) -> str:
     return "link" if stat.S_ISREG(mode) else "pipes, sockets or devices are not kept"
 
 
-def _matching(pattern: str) -> Iterator[tuple[str, Path]]:
+def _matching(pattern: str) -> Iterator[tuple[str, str]]:
     """Yield the files that a glob names, with their paths below what they have in common."""
     paths = [Path(p) for p in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - keeps the pattern's own form
     paths = [p for p in paths if p.is_file()]
     common = Path(os.path.commonpath([p.parent for p in paths])) if paths else Path()
     for path in paths:
-        yield path.relative_to(common).as_posix(), path
+        yield path.relative_to(common).as_posix(), str(path)
 
 
 def _numbered(place: Path) -> re.Pattern[str] | None:

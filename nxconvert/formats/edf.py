@@ -23,6 +23,7 @@ from nxconvert.record import Record
 LONGEST = 16 << 20
 """Bytes beyond which a header that does not end is none."""
 
+_USUAL = 200  # characters of a statement that is worth keeping
 _START = re.compile(rb"[\s\0]*\{").match
 _END = re.compile(rb"\}\r?\n").search
 _COUNT = re.compile(r"\d{1,18}").fullmatch
@@ -87,10 +88,9 @@ def dissect(content: Content) -> Dissection:
     general: tuple[Entry, ...] = ()
     offset = number = 0
     while offset < content.size:
-        head, start = _header(content, offset, number)
+        head, keys, start = _header(content, offset, number)
         if head is None:
             break
-        keys = _lower(head)
         if "datatype" not in keys and "dim_1" not in keys:
             if number or general:
                 raise InputError(f"{content.name}: block {number} has no DataType and no Dim_1")
@@ -105,14 +105,14 @@ def dissect(content: Content) -> Dissection:
     return Dissection(frames, pieces, general)
 
 
-def _header(content: Content, offset: int, number: int) -> tuple[list[Entry] | None, int]:
-    """Return the entries of a header and where its frame starts; None where the file has ended."""
+def _header(content: Content, offset: int, number: int) -> tuple[list[Entry] | None, dict[str, str], int]:
+    """Return a header's entries, their values by lower-case key, and where its frame starts; None at the file's end."""
     size = 4096
     begin = _START(content.view(offset, size))
     if begin is None:
         rest = content.view(offset, size)
         if number and not bytes(rest).strip(_BLANK) and content.size - offset <= size:
-            return None, offset  # padding
+            return None, {}, offset  # padding
         raise InputError(
             f"{content.name}: {content.size - offset:,} bytes at {offset:,} are no EDF block",
             "the file is damaged, or its header states a wrong size",
@@ -121,34 +121,36 @@ def _header(content: Content, offset: int, number: int) -> tuple[list[Entry] | N
         text = content.view(offset, size)
         end = _END(text)
         if end is not None:
-            return _entries(bytes(text[begin.end() : end.start()])), offset + end.end()
+            return *_entries(bytes(text[begin.end() : end.start()])), offset + end.end()
         if len(text) < size or size > LONGEST:
             raise InputError(f"{content.name}: the header at byte {offset:,} does not end")
         size *= 4
 
 
-def _entries(text: bytes) -> list[Entry]:
+def _entries(text: bytes) -> tuple[list[Entry], dict[str, str]]:
     """Return the statements of a header. One ends with a semicolon at the end of a line, or with the header."""
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:
         decoded = text.decode("latin-1")
-    entries = []
-    for line in re.split(r";[ \t\r\0]*\n|;[\s\0]*\Z", decoded):
-        key, equal, value = line.partition("=")
-        key = key.strip(" \t\r\n\0")
-        if equal and key:
-            entries.append(Entry(key, value.strip(" \t\r\n\0")))
-        elif key:
-            entries.append(Entry("comment", line.strip(" \t\r\n\0")))
-    return entries
-
-
-def _lower(head: list[Entry]) -> dict[str, str]:
+    entries: list[Entry] = []
     keys: dict[str, str] = {}
-    for key, value, _ in head:
-        keys.setdefault(key.lower(), str(value))
-    return keys
+    for line in re.split(r";[ \t\r\0]*\n|;[\s\0]*\Z", decoded):
+        made = _statement(line) if len(line) < _USUAL else _statement.__wrapped__(line)
+        if made is not None:
+            entries.append(made[1])
+            keys.setdefault(made[0], str(made[1].value))
+    return entries, keys
+
+
+@lru_cache(maxsize=4096)
+def _statement(line: str) -> tuple[str, Entry] | None:
+    """Return a statement with its key in lower case; most headers of a series have the same ones."""
+    key, equal, value = line.partition("=")
+    key = key.strip(" \t\r\n\0")
+    if equal and key:
+        return key.lower(), Entry(key, value.strip(" \t\r\n\0"))
+    return ("comment", Entry("comment", line.strip(" \t\r\n\0"))) if key else None
 
 
 def _number(content: Content, keys: dict[str, str], key: str, default: int) -> int:
