@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nxconvert import compiled
-from nxconvert.digests import sha256
+from nxconvert.digests import md5, sha256
 from nxconvert.engine.codecs import codec
 
 
@@ -125,3 +125,14 @@ def test_a_soak_of_deflate_in_threads_makes_no_wrong_stream() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(4))) == [60] * 4
+
+
+@pytest.mark.usefixtures("with_and_without_compiled")
+def test_eight_md5_at_once_are_those_of_hashlib() -> None:
+    data = np.random.default_rng(4).integers(0, 256, 70_000, np.uint8).data
+    sizes = [*range(140), 1000, 4095, 4096, 65_537, len(data)]
+    runs = [data[i % 7 : max(i % 7, n)] for i, n in enumerate(sizes)]
+    rng = np.random.default_rng(5)
+    mixed = [runs[i] for i in rng.permutation(len(runs))]
+    for some in (runs, runs[::-1], mixed, runs[:1], runs[60:63], [], [runs[-1], *runs[:9]]):
+        assert md5(some) == [hashlib.md5(run, usedforsecurity=False).digest() for run in some]

@@ -19,6 +19,7 @@ VERSION = 3
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "nx_sha256_pair": (_INT, [_POINTER, _SIZE, _POINTER, _SIZE, _POINTER]),
+    "nx_md5": (_INT, [_POINTER, _POINTER, _SIZE, _POINTER]),
     "nx_hdf5_small": (_INT, [_POINTER, ctypes.c_int64, ctypes.c_char_p, _POINTER]),
     "nx_numbers": (
         ctypes.c_int64,

@@ -13,7 +13,7 @@ import xxhash
 
 from nxconvert.compressed import inside
 from nxconvert.dataclass import dataclass
-from nxconvert.digests import sha256
+from nxconvert.digests import md5, sha256
 from nxconvert.dissection import STORED, Dissection, Entry, Piece, pixels
 from nxconvert.encoders import RAW, encoder
 from nxconvert.engine.codecs import Codec
@@ -28,6 +28,9 @@ frame, number]``: the chunk of the frame of that number, as it is stored."""
 
 _ALIGNED = 64
 """Files begin at such bytes in memory."""
+
+_CACHED, _MOST = 5 << 19, 8
+"""Bytes, and number, of files that are taken apart together."""
 
 LITERAL: Part = ["literal"]
 KEPT: Part = ["kept"]
@@ -199,47 +202,66 @@ def read_into(handle: int, view: memoryview) -> int:
 def take_all(jobs: Sequence[Job], layout: Layout, room: Room) -> list[Taken]:
     """Take files apart that fit into memory together; what is returned lies in the room."""
     room.prepare(sum(job.loaded for job in jobs), sum(job.encoded for job in jobs))
-    out = []
-    for start in range(0, len(jobs), 2):  # two digests take the time of one
-        some = jobs[start : start + 2]
+    out: list[Taken] = []
+    for some in _together(jobs):
         held = [room.load(job.file) for job in some]
-        out += [_take(*each, layout, room) for each in zip(some, held, sha256(held), strict=True)]
-        if not any(job.lasts or taken.kept for job, taken in zip(some, out[start:], strict=True)):
+        opened = [_dissected(job, view) for job, view in zip(some, held, strict=True)]
+        _vouch(opened)
+        made = [
+            _take(job, *both, Taken(digest), layout, room)
+            for job, both, digest in zip(some, opened, sha256(held), strict=True)
+        ]
+        for taken, view in zip(made, held, strict=True):
+            taken.whole = view if taken.kept else b""
+        if not any(job.lasts or taken.kept for job, taken in zip(some, made, strict=True)):
             room.unload(some)
+        out += made
     return out
 
 
-def _take(job: Job, held: memoryview, digest: bytes, layout: Layout, room: Room) -> Taken:
-    """Take a file apart.
+def _together(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """Yield files whose digests are made at once: at least two, as many as stay in the processor's cache."""
+    start = size = 0
+    for stop, job in enumerate(jobs):
+        if stop - start >= 2 and (stop - start) % 2 == 0 and (size + 2 * job.loaded > _CACHED or stop - start == _MOST):
+            yield jobs[start:stop]
+            start, size = stop, 0
+        size += job.loaded
+    if start < len(jobs):
+        yield jobs[start:]
 
-    Parameters
-    ----------
-    job
-        The file.
-    held, digest
-        Its bytes, and their SHA-256.
-    layout
-        How its header is understood.
-    room
-        To work in; what is returned lies in it.
+
+def _dissected(job: Job, held: memoryview) -> tuple[Content, Dissection]:
+    """Return the file's bytes, out of their compression, and what they are made of.
 
     Raises
     ------
     InputError
         When it is not as it was when its header was looked at.
     """
-    file, taken = job.file, Taken(digest)
-    content = Content(file.path, held)
-    if file.unpacked:  # another version of the compressor may make other bytes: they are kept beside the frames
-        content, taken.kept = inside(content, file.unpacked) or content, True
+    content = Content(job.file.path, held)
+    content = (inside(content, job.file.unpacked) if job.file.unpacked else None) or content
     assert job.format.dissect is not None
     found = job.format.dissect(content)
     if len(found.frames) != len(job.targets):
-        raise InputError(f"{file.path} was changed while it was being packed", "pack it again")
+        raise InputError(f"{job.file.path} was changed while it was being packed", "pack it again")
+    return content, found
+
+
+def _vouch(opened: Sequence[tuple[Content, Dissection]]) -> None:
+    """Look, of all files at once, at the digests that they state of their own pieces."""
+    stated = [(content, piece) for content, found in opened for piece in found.pieces if piece.md5]
+    runs = [content.view(piece.offset, piece.size) for content, piece in stated]
+    for (content, piece), digest in zip(stated, md5(runs) if runs else (), strict=True):
+        if digest == piece.md5:
+            content.vouched.add(piece)
+
+
+def _take(job: Job, content: Content, found: Dissection, taken: Taken, layout: Layout, room: Room) -> Taken:
+    """Take a file apart; what is returned lies in the room."""
+    taken.kept = bool(job.file.unpacked)  # another version of the compressor may make other bytes: they are kept too
     good = disassemble(content, found, layout, job.targets, room, taken)
-    cut(content, file.size, good, taken)
-    if taken.kept:
-        taken.whole = held
+    cut(content, job.file.size, good, taken)
     return taken
 
 
