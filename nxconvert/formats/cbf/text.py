@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import field
+from functools import lru_cache
 
 from nxconvert.dataclass import dataclass
 from nxconvert.dissection import Entry
@@ -18,6 +19,7 @@ MINI = "_array_data.header_contents"
 CONVENTION = "_array_data.header_convention"
 """The item that says in which manner the mini header is written."""
 
+_USUAL = 200  # characters of a line that is worth keeping
 _TOKEN = re.compile(
     r"""^;(?P<field>.*?)\r?\n;(?=\s|\Z)
     | (?P<comment>\#[^\n]*)
@@ -132,20 +134,25 @@ def mini_header(lines: Iterable[str]) -> Iterator[Entry]:
     ``Beam_xy`` and ``Pixel_size``, which have two numbers, are two entries: ``Beam_x`` and ``Beam_y``.
     """
     for line in lines:
-        text = line.strip().removeprefix("#").strip()
-        if not text:
-            continue
-        if _TIME(text):
-            yield Entry("timestamp", text)
-        elif sensor := _SENSOR(text):
-            yield Entry("sensor", sensor[1])
-            yield Entry("sensor_thickness", sensor[2], sensor[3])
-        elif beam := _BEAM(text):
-            yield from (Entry("Beam_x", beam[1], beam[3]), Entry("Beam_y", beam[2], beam[3]))
-        elif pixel := _PIXEL(text):
-            yield from (Entry("Pixel_size_x", pixel[1], pixel[2]), Entry("Pixel_size_y", pixel[3], pixel[4]))
-        elif found := _LINE(text):
-            yield quantity(found[1], found[2])
+        yield from _of_line(line) if len(line) < _USUAL else _of_line.__wrapped__(line)
+
+
+@lru_cache(maxsize=4096)
+def _of_line(line: str) -> tuple[Entry, ...]:
+    """Return the entries of a line; most files of a series have the same lines."""
+    text = line.strip().removeprefix("#").strip()
+    if not text:
+        return ()
+    if _TIME(text):
+        return (Entry("timestamp", text),)
+    if sensor := _SENSOR(text):
+        return Entry("sensor", sensor[1]), Entry("sensor_thickness", sensor[2], sensor[3])
+    if beam := _BEAM(text):
+        return Entry("Beam_x", beam[1], beam[3]), Entry("Beam_y", beam[2], beam[3])
+    if pixel := _PIXEL(text):
+        return Entry("Pixel_size_x", pixel[1], pixel[2]), Entry("Pixel_size_y", pixel[3], pixel[4])
+    found = _LINE(text)
+    return (quantity(found[1], found[2]),) if found else ()
 
 
 def joined(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
