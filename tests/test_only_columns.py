@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from nxconvert.conversion import Plan, convert
-from nxconvert.formats.hdf5.read import H5Dataset
+from nxconvert.formats.hdf5.dataset import H5Dataset
 
 
 def converted(source: Path, folder: Path, *columns: str, only: bool = True) -> tuple[dict[str, Any], list[str]]:

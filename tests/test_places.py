@@ -17,7 +17,7 @@ from nxconvert.conversion import Plan, convert
 from nxconvert.engine import disk
 from nxconvert.format import Report
 from nxconvert.formats.hdf5 import FORMAT
-from nxconvert.formats.hdf5.read import H5Dataset
+from nxconvert.formats.hdf5.dataset import H5Dataset
 from nxconvert.location import Location
 from nxconvert.policy import Policy
 

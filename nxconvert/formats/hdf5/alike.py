@@ -11,8 +11,8 @@ from h5py import h5, h5a, h5d, h5g, h5p, h5s, h5t, h5z
 
 from nxconvert.errors import InputError
 from nxconvert.formats.hdf5 import check
+from nxconvert.formats.hdf5.dataset import H5Dataset
 from nxconvert.formats.hdf5.layout import asked
-from nxconvert.formats.hdf5.read import H5Dataset
 
 
 def same_order(old: h5p.PropGCID) -> h5p.PropGCID:

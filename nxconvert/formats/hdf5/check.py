@@ -20,7 +20,7 @@ from nxconvert.errors import InputError, PolicyError
 from nxconvert.tree import Group
 
 if TYPE_CHECKING:
-    from nxconvert.formats.hdf5.read import H5Dataset
+    from nxconvert.formats.hdf5.dataset import H5Dataset
 
 OWN_FILTERS = 255
 """HDF5's own filters have numbers up to this; the others are plugins."""
@@ -190,7 +190,7 @@ def _sources(dataset: H5Dataset, within: tuple[Hashable, ...], missing: list[str
 
 def _source(dataset: H5Dataset, filename: str, path: str) -> H5Dataset:
     """Open a source, by the names that HDF5 would use."""
-    from nxconvert.formats.hdf5.read import H5Dataset
+    from nxconvert.formats.hdf5.dataset import H5Dataset
 
     file = dataset.file if filename == "." else dataset.file.external(filename, dataset.source, SOURCE)
     node = file.resolve("/" + path.lstrip("/"), dataset.source)

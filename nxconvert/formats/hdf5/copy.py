@@ -37,8 +37,9 @@ from nxconvert.formats.hdf5.alike import (
     special,
     without_layout,
 )
+from nxconvert.formats.hdf5.dataset import H5Dataset
 from nxconvert.formats.hdf5.layout import creation
-from nxconvert.formats.hdf5.read import H5Dataset, H5File
+from nxconvert.formats.hdf5.read import H5File
 from nxconvert.tree import Link
 
 _HOLD = b".nxconvert-types"

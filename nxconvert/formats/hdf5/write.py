@@ -25,8 +25,9 @@ from nxconvert.format import Report, TreeSink
 from nxconvert.formats.hdf5 import chunks as chunks_
 from nxconvert.formats.hdf5.alike import same_order
 from nxconvert.formats.hdf5.copy import Area, Copier, failed, unwritten
+from nxconvert.formats.hdf5.dataset import H5Dataset
 from nxconvert.formats.hdf5.layout import creation
-from nxconvert.formats.hdf5.read import H5Dataset, H5Group, H5Type
+from nxconvert.formats.hdf5.read import H5Group, H5Type
 from nxconvert.tree import Dataset, Group, Link, NewDataset, Node, Ref, Virtual
 
 _VLEN = h5t.py_create(h5py.string_dtype(), logical=True)
