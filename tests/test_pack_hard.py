@@ -714,6 +714,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(tmp_path: Path) -> Non
             assert done.returncode == 1, size
             assert done.stderr.count("error:") == 1
             assert len(done.stderr.splitlines()) == 2, done.stderr
+            assert f"{disk / 'p.h5'} cannot be" in done.stderr
             assert not (disk / "p.h5").exists()
             subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
             assert nxconvert("pack", scan, "-o", disk / "p.h5").returncode == 0

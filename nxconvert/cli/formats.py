@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,9 @@ from nxconvert.cli.boundary import OK, command, say
 
 if TYPE_CHECKING:
     from nxconvert.format import Format, Option
+
+_NARROW = 20
+"""Columns of a terminal in which nothing is broken any more."""
 
 
 @command
@@ -43,8 +49,17 @@ def run(
     print(f"{'format':<12} {'reads':<6} {'writes':<7} {'extensions':<24} holds")
     for f in known.values():
         extensions = " ".join(f.extensions[:4])
-        print(f"{f.name:<12} {_yes(f.open):<6} {_yes(f.create):<7} {extensions:<24} {_holds(f)}")
+        start = f"{f.name:<12} {_yes(f.open):<6} {_yes(f.create):<7} {extensions:<24} "
+        for line in _broken(_holds(f), len(start)):
+            print(start + line)
+            start = " " * len(start)
     return OK
+
+
+def _broken(text: str, start: int) -> list[str]:
+    """Break a text into lines that fit behind a start on a terminal; elsewhere a format is one line."""
+    room = shutil.get_terminal_size().columns - start
+    return textwrap.wrap(text, room) if sys.stdout.isatty() and room > _NARROW else [text]
 
 
 def _yes(thing: object) -> str:

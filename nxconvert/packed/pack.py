@@ -18,6 +18,7 @@ import xxhash
 
 from nxconvert import registry, validation
 from nxconvert.compressed import inside
+from nxconvert.conversion.output import rename
 from nxconvert.dataclass import dataclass
 from nxconvert.dissection import FileContent, Piece
 from nxconvert.engine.codecs import pool, workers
@@ -220,8 +221,10 @@ class _Run:
             self._files()
             self._complete()
             self.writing.publish()
-        except BaseException:
+        except BaseException as error:
             self.writing.give_up()
+            for part in journals.names(self.out, self.writing.generation):
+                rename(error, part, self.out)
             raise
         finally:
             self.columns.close()

@@ -77,8 +77,8 @@ class Writing:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.generations = journals.left(out)
-        self._generation = self.generations[0] + 1 if self.generations else 0
-        self.part, self._journal_path = journals.names(out, self._generation)
+        self.generation = self.generations[0] + 1 if self.generations else 0
+        self.part, self._journal_path = journals.names(out, self.generation)
         self.store = Store(self.part)
         self.stored: set[tuple[str, int]] = set()
         self.done = 0
