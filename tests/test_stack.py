@@ -636,3 +636,44 @@ def test_the_real_series_is_valid(run: Run, tmp_path: Path, corpus: Path) -> Non
     shutil.copytree(corpus / "series" / "tiff_savu_tomo", tmp_path / "savu")
     assert run("pack", "savu", "-o", "savu.h5", "--mapping", "nxtomo").returncode == 0
     assert not ask(tmp_path / "savu.h5")["told"]
+
+
+# Gone on with
+
+
+@pytest.mark.parametrize("moment", ["2 marks", "5 marks", "_complete", "describe", "close"])
+def test_a_run_that_was_stopped_is_gone_on_with_and_makes_the_same_stack(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    from nxconvert.packed import pack, seal, writing
+
+    order = ["dark", "flat", *["projection"] * 12, "flat", "dark"]
+    scan(tmp_path / "scan", order)
+    monkeypatch.setattr(writing, "SEGMENT", 60)
+    assert run("pack", "scan", "-o", "whole.h5", "--mapping", "nxtomo").returncode == 0
+    (made, marked), last = (
+        {"marks": (writing.Writing, "_mark"), "_complete": (pack._Run, "_complete")}.get(
+            moment.rsplit(maxsplit=1)[-1], (seal if moment == "close" else pack, moment)
+        ),
+        int(moment.split(maxsplit=1)[0]) if moment[0].isdigit() else 0,
+    )
+    real, seen = getattr(made, marked), []
+
+    def stop(*arguments: Any) -> Any:
+        seen.append(arguments)
+        if len(seen) > last:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(made, marked, stop)
+        assert run("pack", "scan", "-o", "scan.h5", "--mapping", "nxtomo").returncode == 130
+    assert not (tmp_path / "scan.h5").exists()
+    done = run("pack", "scan", "-o", "scan.h5", "--mapping", "nxtomo")
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stderr
+    before, after = stack(tmp_path / "whole.h5"), stack(tmp_path / "scan.h5")
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+    assert run("verify", "scan.h5", "--against", "scan").returncode == 0
+    assert run("restore", "scan.h5", "-o", "back").returncode == 0
+    assert contents(tmp_path / "back") == contents(tmp_path / "scan")
