@@ -456,7 +456,7 @@ def test_a_run_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
             process.wait()
         done = subprocess.run(command, check=True, capture_output=True, text=True) if not_there(tmp_path) else None
         resumed += done is not None and "going on with" in done.stdout
-        assert verify(tmp_path / "scan.h5", scan).good
+        assert verify(tmp_path / "scan.h5", [scan]).good
         assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["scan", "scan.h5"]
     assert resumed
 
@@ -493,7 +493,7 @@ def test_what_is_damaged_in_a_dead_runs_work_is_done_again(
     report = Report()
     pack.pack([str(scan)], out, pack.Plan(), report)
     assert any(f"going on with {marks[1]['files']} of 30" in str(n) for n in report.notices)
-    assert verify(out, scan).good
+    assert verify(out, [scan]).good
     # another plan does not take it up
     out.unlink()
     with monkeypatch.context() as stopped:
@@ -503,7 +503,7 @@ def test_what_is_damaged_in_a_dead_runs_work_is_done_again(
     report = Report()
     pack.pack([str(scan)], out, pack.Plan(compression="gzip"), report)
     assert not report.notices
-    assert verify(out, scan).good
+    assert verify(out, [scan]).good
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scan", "scan.h5"]
 
 
@@ -521,7 +521,7 @@ def test_a_large_file_is_packed_piece_by_piece(tmp_path: Path, monkeypatch: pyte
     image.write(str(folder / "many.edf"))
     (folder / "movie.bin").write_bytes(os.urandom(4_000_000))
     pack.pack([str(folder)], tmp_path / "scan.h5", pack.Plan(), Report())
-    assert verify(tmp_path / "scan.h5", folder).good
+    assert verify(tmp_path / "scan.h5", [folder]).good
     with h5py.File(tmp_path / "scan.h5") as file:
         for i in range(9):
             assert np.array_equal(file["entry/data/data"][i], frame(i))
@@ -653,5 +653,34 @@ def test_a_run_that_was_stopped_twice_loses_nothing(
     report = Report()
     pack.pack([str(scan)], out, pack.Plan(), report)
     assert any("going on with" in str(n) for n in report.notices)
-    assert verify(out, scan).good
+    assert verify(out, [scan]).good
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scan", "scan.h5"]
+
+
+def test_what_was_packed_of_several_folders_is_verified_and_deleted_against_all(run: Run, tmp_path: Path) -> None:
+    for name in "ab":
+        folder = series(tmp_path / name, 2)
+        for path in list(folder.iterdir()):
+            path.rename(folder / f"{name}_{path.name}")
+    assert run("nxconvert", "pack", "a", "b", "-o", "both.h5").returncode == 0
+    done = run("nxconvert", "verify", "both.h5", "--against", "a")
+    assert done.returncode == 1
+    assert "is not in a" in done.stderr
+    done = run("nxconvert", "verify", "both.h5", "--against", "a", "--against", "b", "--delete-verified", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "all of them as in a and b" in done.stdout
+    assert "deleted 4 originals in a and b" in done.stdout
+    assert not [*(tmp_path / "a").iterdir(), *(tmp_path / "b").iterdir()]
+
+
+def test_what_was_never_packed_is_told_in_one_line(run: Run, tmp_path: Path) -> None:
+    scan = series(tmp_path / "scan", 2)
+    image = next(scan.iterdir())
+    assert run("nxconvert", "pack", "scan", "-o", "p.h5").returncode == 0
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "p.h5").read_bytes()[:-100])
+    for command in (("verify",), ("restore", "-o", "back")):
+        for name, said in ((image, "it is no HDF5 file"), ("scan", "is a folder"), ("cut.h5", "is truncated")):
+            done = run("nxconvert", *command, name)
+            assert done.returncode == 1
+            assert said in done.stderr, done.stderr
+            assert len(done.stderr.splitlines()) <= 2

@@ -350,7 +350,7 @@ def test_columns_that_do_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest
     columns = pack.Columns
     monkeypatch.setattr(pack, "Columns", lambda records, _, folder: columns(records, 10, folder))
     pack.pack([str(scan)], tmp_path / "p.h5", pack.Plan(), Report())
-    assert verify(tmp_path / "p.h5", scan).good
+    assert verify(tmp_path / "p.h5", [scan]).good
     with h5py.File(tmp_path / "p.h5") as file:
         header = file["entry/header"]
         assert list(header["n"][()]) == list(range(9))
@@ -676,7 +676,7 @@ def test_a_run_that_was_killed_while_it_took_up_another_loses_nothing(
     pack.pack([str(scan)], out, pack.Plan(), report)
     (told,) = (str(n) for n in report.notices)
     assert int(told.split("going on with ")[1].split()[0]) > 50
-    assert verify(out, scan).good
+    assert verify(out, [scan]).good
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d", "p.h5"]
 
 

@@ -22,8 +22,10 @@ SHOWN = 20
 def run(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that 'pack' made.")],
     against: Annotated[
-        Path | None,
-        typer.Option("--against", metavar="FOLDER", help="The originals: each must come back, byte for byte."),
+        list[Path] | None,
+        typer.Option(
+            "--against", metavar="FOLDER", help="The originals: each must come back, byte for byte; for each folder."
+        ),
     ] = None,
     delete_verified: Annotated[
         bool, typer.Option("--delete-verified", help="Delete the originals, if nothing at all is wrong.")
@@ -43,20 +45,21 @@ def run(
     from nxconvert.packed.verify import delete_verified as delete
     from nxconvert.packed.verify import verify
 
-    if delete_verified and (against is None or len(files) != 1):
+    folders = against or []
+    if delete_verified and (not folders or len(files) != 1):
         raise UsageError("--delete-verified needs one FILE, and --against FOLDER")
     if delete_verified and not yes and not sys.stdin.isatty():
         raise UsageError("nobody is there to ask whether the originals may go", "add --yes")
     verdicts = []
     for file in files:
-        verdict = verify(file, against)
+        verdict = verify(file, folders)
         verdicts.append(verdict)
         if not json:
             _tell(verdict, quiet=quiet)
-    if delete_verified and against is not None and verdicts[0].good and (yes or _agreed(verdicts[0], against)):
-        delete(files[0], against, verdicts[0])
+    if delete_verified and verdicts[0].good and (yes or _agreed(verdicts[0])):
+        delete(files[0], verdicts[0])
         if not (json or quiet):
-            print(f"deleted {verdicts[0].deleted} originals in {printable(str(against))}")
+            print(f"deleted {verdicts[0].deleted} originals in {_named(verdicts[0])}")
     if json:
         import json as json_module
 
@@ -70,10 +73,14 @@ def _tell(verdict: Verdict, *, quiet: bool) -> None:
     if len(verdict.problems) > SHOWN:
         say(f"error: ... and {len(verdict.problems) - SHOWN:,} more; --json has all")
     if verdict.good and not quiet:
-        all_ = f"all of them as in {verdict.against}" if verdict.against else "as they were packed"
+        all_ = f"all of them as in {_named(verdict)}" if verdict.against else "as they were packed"
         size = f"{verdict.bytes / 1e6:,.1f} MB"
         print(printable(f"{verdict.file}: good: {verdict.files:,} files ({size}), {verdict.frames:,} frames, {all_}"))
 
 
-def _agreed(verdict: Verdict, folder: Path) -> bool:
-    return typer.confirm(f"Delete {verdict.files:,} originals in {printable(str(folder))}?", default=False, err=True)
+def _named(verdict: Verdict) -> str:
+    return printable(" and ".join(verdict.against))
+
+
+def _agreed(verdict: Verdict) -> bool:
+    return typer.confirm(f"Delete {verdict.files:,} originals in {_named(verdict)}?", default=False, err=True)

@@ -152,7 +152,7 @@ def restore(
     return report
 
 
-def verify(source: Place, against: Place | None = None) -> Verdict:
+def verify(source: Place, against: Place | Iterable[Place] = ()) -> Verdict:
     """Verify a packed file: that it is as it was written, and that the originals come back from it.
 
     Parameters
@@ -160,7 +160,7 @@ def verify(source: Place, against: Place | None = None) -> Verdict:
     source
         The packed file.
     against
-        The folder of the originals.
+        The folder of the originals, or several.
 
     Returns
     -------
@@ -172,7 +172,8 @@ def verify(source: Place, against: Place | None = None) -> Verdict:
     InputError
         When the source is not there or was not packed.
     """
-    return verifying.verify(Path(source), None if against is None else Path(against))
+    folders = [against] if isinstance(against, str | os.PathLike) else against
+    return verifying.verify(Path(source), [Path(folder) for folder in folders])
 
 
 def _raise_failures(report: Report) -> None:

@@ -97,6 +97,18 @@ class _Stored:
         return self.frames.codec.decode(stored, stored.size, into)
 
 
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Make an error of what HDF5 says of a file that it cannot open or read."""
+    said = " ".join(str(error).split())
+    if path.is_dir():
+        return InputError(f"{path} is a folder", "name the packed file")
+    if "signature not found" in said:
+        return InputError(f"{path} was not packed: it is no HDF5 file", "'nxconvert pack' makes such files")
+    if "truncated file" in said:
+        return InputError(f"{path} is truncated", "copy it again from its source")
+    return InputError(f"{path} is damaged: {said}")
+
+
 class Rebuilder:
     """A packed file whose files can be put together; a context manager.
 
@@ -113,7 +125,7 @@ class Rebuilder:
         except FileNotFoundError:
             raise InputError(f"there is no file {path}") from None
         except OSError as error:
-            raise InputError(f"{path} cannot be opened: {' '.join(str(error).split())}") from None
+            raise unreadable(path, error) from None
         try:
             self.origin = Origin.read(self.file, str(path))
             self._records = [self._frames(record["path"]) for record in self.origin.records]

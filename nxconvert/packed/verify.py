@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from nxconvert.engine.codecs import pool
 from nxconvert.errors import InputError, OutputError
 from nxconvert.packed import seal, trusted
 from nxconvert.packed.origin import Made
-from nxconvert.packed.rebuild import Rebuilder
+from nxconvert.packed.rebuild import Rebuilder, unreadable
 from nxconvert.packed.store import read_at
 from nxconvert.series import listed
 
@@ -39,7 +39,7 @@ class Verdict:
     files, frames, chunks, bytes
         How many were looked at; bytes are those of the original files.
     against
-        The folder of the originals, or an empty string.
+        The folders of the originals.
     problems
         All that is wrong; nothing when the file is good.
     deleted
@@ -52,7 +52,7 @@ class Verdict:
     frames: int = 0
     chunks: int = 0
     bytes: int = 0
-    against: str = ""
+    against: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     deleted: int = 0
 
@@ -65,7 +65,7 @@ class Verdict:
         return {"good": self.good, **asdict(self)}
 
 
-def verify(path: Path, against: Path | None = None) -> Verdict:
+def verify(path: Path, against: Sequence[Path] = ()) -> Verdict:
     """Verify a packed file.
 
     Parameters
@@ -73,8 +73,8 @@ def verify(path: Path, against: Path | None = None) -> Verdict:
     path
         The file.
     against
-        The folder of the originals: each of them must come back from the packed file, byte for byte, and no file may be
-        in the folder that is not packed.
+        The folders of the originals, as they were given to ``pack``: each of them must come back from the packed file,
+        byte for byte, and no file may be there that is not packed.
 
     Returns
     -------
@@ -86,7 +86,11 @@ def verify(path: Path, against: Path | None = None) -> Verdict:
     InputError
         When the file is not there, or was not packed.
     """
-    verdict = Verdict(str(path), against=str(against or ""))
+    verdict = Verdict(str(path), against=[str(folder) for folder in against])
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder", "name the packed file; the folder of the originals goes after --against"
+        )
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     digest: Future[bytes] | None = None
@@ -96,8 +100,8 @@ def verify(path: Path, against: Path | None = None) -> Verdict:
         with Rebuilder(path) as packed:
             verdict.files, verdict.frames = len(packed.origin.names), len(packed.origin.frame_row)
             verdict.bytes = sum(packed.origin.size)
-            if against is not None:
-                _against(packed, against, verdict)
+            if against:
+                _against(packed, verdict)
     except InputError as error:
         if "was not packed" in error.message:
             raise
@@ -106,21 +110,21 @@ def verify(path: Path, against: Path | None = None) -> Verdict:
     return verdict
 
 
-def delete_verified(path: Path, folder: Path, verdict: Verdict) -> None:
-    """Delete the originals that a verification found to be safe in a packed file.
+def delete_verified(path: Path, verdict: Verdict) -> None:
+    """Delete the originals that a verification against them found to be safe in a packed file.
 
     Raises
     ------
     InputError
         When it found anything wrong, or a file was changed since.
     """
-    if not verdict.good or verdict.against != str(folder):
+    if not verdict.good or not verdict.against:
         raise InputError(f"{path}: nothing is deleted, since the verification found problems")
     if _sha256(path).hex() != verdict.sha256:
         raise InputError(f"{path} was changed since it was verified; nothing is deleted")
     with Rebuilder(path) as packed:
         wanted = {made.name: made for made in packed.files()}
-        for file in listed([str(folder)], without=[path]):
+        for file in listed(verdict.against, without=[path]):
             made = wanted.get(file.name)
             if made is None or (file.size, _sha256(Path(file.path))) != (made.size, made.sha256):
                 raise InputError(f"{file.path} was changed since it was verified; nothing more is deleted")
@@ -150,7 +154,7 @@ def _inside(path: Path, verdict: Verdict) -> None:
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except Exception as error:  # noqa: BLE001 - HDF5 says in many ways that a file is damaged
-        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        raise unreadable(path, error) from None
     if seal.rest(path, ranges, place) != stated:
         verdict.problems.append(f"{path} was changed or damaged outside of its frames: the seal is broken")
 
@@ -215,9 +219,10 @@ def _now(function: Any, *arguments: Any) -> Future[Any]:
     return done
 
 
-def _against(packed: Rebuilder, folder: Path, verdict: Verdict) -> None:
+def _against(packed: Rebuilder, verdict: Verdict) -> None:
     """Put all files together, and compare each with the original."""
-    there = {file.name: file for file in listed([str(folder)], without=[packed.path])}
+    folder = " or ".join(verdict.against)
+    there = {file.name: file for file in listed(verdict.against, without=[packed.path])}
     known = set(packed.origin.names)
     verdict.problems += [f"{name} is in {folder}, but not in {packed.path}" for name in there if name not in known]
 
