@@ -22,13 +22,27 @@ def run(
     b: Annotated[str, typer.Argument(metavar="B", help="What it is compared with.")],
     *,
     rtol: Annotated[
-        float, typer.Option("--rtol", metavar="R", help="Numbers may differ by R times the larger one; default: exact.")
+        float,
+        typer.Option(
+            "--rtol",
+            metavar="R",
+            help="Numbers may differ by R times the larger one; default: exact.",
+            show_default=False,
+        ),
     ] = 0.0,
     atol: Annotated[
-        float, typer.Option("--atol", metavar="D", help="Numbers may differ by D besides, e.g. around zero.")
+        float,
+        typer.Option(
+            "--atol",
+            metavar="D",
+            help="Numbers may differ by D besides, e.g. around zero; default: exact.",
+            show_default=False,
+        ),
     ] = 0.0,
     from_: o.From = None,
     mapping: o.Mapping = "auto",
+    reading: o.Reading,
+    set: o.Set = None,
     limits: o.Limits,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -49,7 +63,9 @@ def run(
 
     if not rtol >= 0 or not atol >= 0:
         raise UsageError("a tolerance is a number of 0 or more", "write e.g. --rtol 1e-6")
-    found = compare(a, b, Plan(from_format=from_, mapping=mapping, policy=limits.policy), Tolerance(rtol, atol))
+    options = reading.stated | o.settings(set or [], from_)
+    plan = Plan(from_format=from_, mapping=mapping, policy=limits.policy, options=options)
+    found = compare(a, b, plan, Tolerance(rtol, atol))
     if json:
         import json as json_module
 

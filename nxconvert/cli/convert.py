@@ -51,6 +51,6 @@ def run(
         include=tuple(tables.include or ()),
         matrix=tables.matrix,
         validate=o.choice(validate, "--validate", ("nxdl",)) if validate else "",
-        options=switches.stated | o.settings(set or [], places[-1], to, from_),
+        options=switches.stated | o.settings(set or [], from_, places[-1], to),
     )
     return run_plan(places[:-1], places[-1], plan, running)

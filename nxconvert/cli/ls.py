@@ -14,10 +14,10 @@ from nxconvert.cli.boundary import FAILED, OK, command, complain, printable, say
 from nxconvert.dataclass import dataclass
 
 if TYPE_CHECKING:
+    from nxconvert.conversion import Plan
     from nxconvert.format import Format, Records, Report, Tree
     from nxconvert.listing import Item
     from nxconvert.location import Location
-    from nxconvert.policy import Policy
     from nxconvert.record import Record
 
 WIDEST = 30
@@ -30,6 +30,7 @@ LONGEST = 48
 @command
 def run(
     places: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, FILE::/path, folders.")],
+    *,
     all: Annotated[bool, typer.Option("--all", "-a", help="List large groups in full, and open every group.")] = False,
     attrs: Annotated[bool, typer.Option("--attrs", help="List all attributes too.")] = False,
     mapping: Annotated[
@@ -39,6 +40,8 @@ def run(
         ),
     ] = None,
     from_: o.From = None,
+    reading: o.Reading,
+    set: o.Set = None,
     allow_root: o.AllowRoot = None,
     json: o.Json = False,
     debug: o.Debug = False,
@@ -49,12 +52,19 @@ def run(
 
     Of a group with many members the first are listed, and of many groups one is opened; FILE::/path lists from there.
     """
+    from nxconvert.conversion import AUTO, Plan
     from nxconvert.errors import NxconvertError
     from nxconvert.mapping import load
     from nxconvert.naming import inputs
     from nxconvert.policy import Policy
 
-    how = _How(mapping, from_, Policy(roots=tuple(allow_root or ())))
+    plan = Plan(
+        from_format=from_,
+        mapping=mapping or AUTO,
+        policy=Policy(roots=tuple(allow_root or ())),
+        options=reading.stated | o.settings(set or [], from_),
+    )
+    how = _How(plan, mapped=mapping is not None)
     if mapping is not None and mapping != "auto":
         load(mapping)  # a wrong one is told before anything is listed
     if hasattr(sys.stdout, "reconfigure"):
@@ -76,22 +86,26 @@ def run(
 class _How:
     """How files are opened."""
 
-    mapping: str | None
-    from_: str | None
-    policy: Policy
+    plan: Plan
+    mapped: bool
 
     def open(self, place: Location, report: Report) -> tuple[Format, Tree | Records]:
+        """Open a file; say what format it is of."""
         from nxconvert import registry
+        from nxconvert.conversion.inputs import as_records, open_as
         from nxconvert.format import Tree
 
-        format = registry.detect(place, registry.head(place), self.from_)
-        assert format.open is not None
-        source = format.open(place, self.policy, report)
-        if self.mapping is not None and isinstance(source, Tree):
-            from nxconvert.conversion import Plan, as_records
-
-            return format, as_records(source, place, Plan(mapping=self.mapping, policy=self.policy), report)
+        format = registry.detect(place, registry.head(place), self.plan.from_format)
+        source = open_as(format, place, self.plan, report)
+        if self.mapped and isinstance(source, Tree):
+            return format, as_records(source, place, self.plan, report)
         return format, source
+
+    def records(self, source: Records) -> Iterator[Record]:
+        """Yield the records of a file, with the roles that are stated."""
+        from nxconvert.conversion.inputs import with_roles
+
+        return (with_roles(record, self.plan) for record in source)
 
 
 class _Text:
@@ -108,7 +122,9 @@ class _Text:
         report = Report()
         format, source = how.open(place, report)
         with source:
-            lines = self._tree(source, place, report) if isinstance(source, Tree) else self._records(source)
+            lines = (
+                self._tree(source, place, report) if isinstance(source, Tree) else self._records(how.records(source))
+            )
             first = next(lines, None)  # before its title: there may be nothing to list
             self.put(("\n" if self.count else "") + f"{place}: {format.title}")
             self.count += 1
@@ -152,10 +168,9 @@ class _Text:
         if closed:
             yield f"({closed:,} groups are not opened; FILE::/path lists one, --all opens them)"
 
-    def _records(self, source: Records) -> Iterator[str]:
+    def _records(self, rest: Iterator[Record]) -> Iterator[str]:
         from nxconvert.listing import OPEN
 
-        rest = iter(source)
         first = list(islice(rest, OPEN + 1))
         opened = len(first) if self.whole or len(first) <= OPEN else 1
         for number, record in enumerate(chain(first, rest)):
@@ -271,7 +286,7 @@ class _Json:
                 self._object(head, "nodes", (_node(i) for i in items))
             else:
                 head = {"location": str(place), "format": format.name}
-                self._object(head, "records", (_record(r, record_items(r)) for r in source))
+                self._object(head, "records", (_record(r, record_items(r)) for r in how.records(source)))
 
     def _object(self, head: dict[str, Any], name: str, items: Iterator[dict[str, Any]]) -> None:
         import json

@@ -152,14 +152,25 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class Switches:
-    """The options of formats that have a switch of their own, as those that come with nxconvert do."""
+class Reading:
+    """How text that other programs wrote is read."""
 
     delimiter: Delimiter = None
     decimal: Decimal = None
     comment: Comment = None
     labels: Labels = None
     roles: Roles = None
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Those that were given."""
+        return stated(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Switches(Reading):
+    """The options of formats that have a switch of their own, as those that come with nxconvert do."""
+
     dialect: Dialect = None
     float_format: FloatFormat = None
     append: Append = False
@@ -275,8 +286,8 @@ def choice(value: str, option: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def settings(texts: list[str], output: str, to: str | None, from_: str | None) -> dict[str, Any]:
-    """Read what ``--set`` states, of the options that the format of the output or of an input has.
+def settings(texts: list[str], from_: str | None, output: str = "", to: str | None = None) -> dict[str, Any]:
+    """Read what ``--set`` states, of the options that the format of an input has, or that of the output if there is one.
 
     Raises
     ------
@@ -291,23 +302,26 @@ def settings(texts: list[str], output: str, to: str | None, from_: str | None) -
 
     if not texts:
         return {}
-    target = registry.for_output(Location.parse(output), to)
+    target = registry.for_output(Location.parse(output), to) if output else None
     sources = [registry.by_name(from_)] if from_ else registry.formats().values()
-    known = {x.name: x for source in sources for x in source.read_options} | {x.name: x for x in target.write_options}
-    switches = [f.name for f in fields(Switches)]
+    known = {x.name: x for source in sources for x in source.read_options}
+    known |= {x.name: x for x in target.write_options} if target else {}
+    named = target or (registry.by_name(from_) if from_ else None)
+    listed = f"'nxconvert formats {named.name if named else 'NAME'}' lists"
+    switches = [f.name for f in fields(Switches) if target or f.name in known]
     found = {}
     for text in texts:
         written, equals, value = text.partition("=")
         name = written.strip().replace("-", "_")
         if not equals:
-            raise UsageError(f"--set {text!r} is no NAME=VALUE", f"'nxconvert formats {target.name}' lists the names")
+            raise UsageError(f"--set {text!r} is no NAME=VALUE", f"{listed} the names")
         if name in switches:
             raise UsageError(f"--set {text}: {name} has a switch of its own", f"write {switch(name)} {value}".strip())
         if name not in known:
             near = get_close_matches(name, [n for n in known if n not in switches], 1)
             tip = f"did you mean {near[0]!r}? " if near else ""
-            tip += f"'nxconvert formats {target.name}' lists its options"
-            raise UsageError(f"--set {text}: {target.title} has no option {name!r}", tip)
+            tip += f"{listed} its options"
+            raise UsageError(f"--set {text}: {named.title if named else 'an input'} has no option {name!r}", tip)
         if known[name].choices:
             choice(value, f"--set {name}:", known[name].choices)
         found[name] = known[name].parse(value)

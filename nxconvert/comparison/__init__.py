@@ -17,6 +17,7 @@ from nxconvert.comparison.records import RecordPair, record_differences
 from nxconvert.comparison.trees import Trees, tree_differences
 from nxconvert.comparison.values import EXACT, Difference, Tolerance
 from nxconvert.conversion import AUTO, Plan, as_records, open_source
+from nxconvert.conversion.inputs import with_roles
 from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Records, Report, Tree
 from nxconvert.mapping import shipped_names
@@ -67,7 +68,7 @@ def compare(a: str, b: str, plan: Plan | None = None, tolerance: Tolerance = EXA
                 as_records(s, p, via, report) if isinstance(s, Tree) else s
                 for s, p in zip(sources, places, strict=True)
             ]
-            found.differences.extend(_records(both, tolerance, plan.policy.memory, found))
+            found.differences.extend(_records(both, plan, tolerance, found))
     found.unread += report.failed
     found.unread += [(x.where, InputError(f"{x.what}: {x.why}")) for x in report.losses]
     found.notices += map(str, report.notices)
@@ -82,9 +83,10 @@ def _via(sources: Sequence[Tree | Records], plan: Plan) -> Plan:
     return replace(plan, mapping=known) if known in shipped_names() else plan
 
 
-def _records(both: Sequence[Records], tolerance: Tolerance, budget: int, told: Comparison) -> Iterator[Difference]:
-    pair = RecordPair(tolerance, budget, told)
-    pairs = _paired(iter(both[0]), iter(both[1]))
+def _records(both: Sequence[Records], plan: Plan, tolerance: Tolerance, told: Comparison) -> Iterator[Difference]:
+    pair = RecordPair(tolerance, plan.policy.memory, told)
+    a, b = ((with_roles(r, plan) for r in records) for records in both)
+    pairs = _paired(a, b)
     known = next(pairs, None)
     if known is None:
         raise InputError("neither A nor B holds a record", "'nxconvert ls FILE' shows what they have")

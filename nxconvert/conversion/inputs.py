@@ -8,7 +8,7 @@ from nxconvert import mapping, registry
 from nxconvert.array import Array, Member
 from nxconvert.conversion.plan import AUTO, Plan
 from nxconvert.errors import InputError, NxconvertError, UsageError
-from nxconvert.format import Records, Report, Tree
+from nxconvert.format import Format, Records, Report, Tree
 from nxconvert.held import Held
 from nxconvert.location import Location
 from nxconvert.mapping.check import chosen, dry_run, fitting
@@ -30,7 +30,17 @@ def open_source(place: Location, plan: Plan, report: Report) -> Tree | Records:
     """
     if isinstance(place, Held):
         return place.open()
-    format = registry.detect(place, registry.head(place), plan.from_format)
+    return open_as(registry.detect(place, registry.head(place), plan.from_format), place, plan, report)
+
+
+def open_as(format: Format, place: Location, plan: Plan, report: Report) -> Tree | Records:
+    """Open an input as a format that is known to be its.
+
+    Raises
+    ------
+    InputError, UsageError
+        As ``open_source`` has them.
+    """
     assert format.open is not None
     source = format.open(place, plan.policy, report, **format.chosen(plan.options, reading=True))
     if place.box is not None and isinstance(source, Records):
