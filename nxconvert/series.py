@@ -295,21 +295,36 @@ def _found(place: str, begin: int | None, end: int | None, tell: Callable[[str],
         return
     pattern = _numbered(path)
     if pattern is not None:
+        numbers = []
         for found in path.parent.iterdir() if path.parent.is_dir() else ():
             match = pattern.fullmatch(found.name)
-            if (
-                match
-                and found.is_file()
-                and (begin is None or int(match[1]) >= begin)
-                and (end is None or int(match[1]) <= end)
-            ):
+            if match is None or not found.is_file():
+                continue
+            number = int(match[1])
+            if (begin is None or number >= begin) and (end is None or number <= end):
+                numbers.append(number)
                 yield found.name, str(found)
+        _tell_ends(place, begin, end, numbers, tell)
     elif path.is_file():
         yield path.name, str(path)
     elif any(c in place for c in "*?["):
         yield from _matching(place)
     else:
         raise InputError(f"there is no file or folder {place}")
+
+
+def _tell_ends(
+    place: str, begin: int | None, end: int | None, numbers: Sequence[int], tell: Callable[[str], None]
+) -> None:
+    """Tell which numbers that were asked for are not there, before the first one and after the last."""
+    if not numbers:
+        return
+    first, last = (min(numbers) if begin is None else begin), (max(numbers) if end is None else end)
+    before, after = range(first, min(numbers)), range(max(numbers) + 1, last + 1)
+    if count := len(before) + len(after):
+        some = [*before[:8], *after[:8]][:8]
+        shown = ", ".join(map(str, some)) + (", ..." if count > len(some) else "")
+        tell(f"{place}: {count:,} of the numbers {first} to {last} are not there: {shown}")
 
 
 def _below(folder: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:

@@ -174,6 +174,12 @@ def test_patterns_choose_files(run: Run, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         with h5py.File(tmp_path / "p.h5") as file:
             assert list(file["entry/data/frame_number"]) == [2, 3, 4]
+    ends = ("pack", "scan/s_%03d.edf", "-o", "e.h5", "--begin", 6, "--end", 9)
+    done = run("nxconvert", *ends)
+    assert done.returncode == 0
+    assert "scan/s_%03d.edf: 2 of the numbers 6 to 9 are not there: 8, 9" in done.stderr
+    done = run("nxconvert", *ends, "--strict", "--overwrite")
+    assert done.returncode == 1
     done = run("nxconvert", "pack", "scan/s_00[1-3].edf", "-o", "g.h5")
     assert "3 x 60 x 80" in done.stdout
     done = run("nxconvert", "pack", "scan", "-o", "h.h5", "--begin", 2)
