@@ -6,9 +6,10 @@ import glob
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nxconvert import registry
 from nxconvert.dataclass import dataclass
@@ -92,7 +93,8 @@ class Naming:
     format
         What is written.
     template
-        With ``{stem}``, ``{entry}``, ``{part}``, ``{ext}`` and the names of the key; empty for the usual one.
+        With ``{stem}``, ``{entry}``, ``{part}``, ``{ext}``, the names of the key, and what mappings take of files'
+        names; empty for the usual one.
     spread
         Whether each output is a folder of files, which has no extension.
     """
@@ -116,7 +118,13 @@ class Naming:
         """What an output's name ends in."""
         return "" if self.spread else self.extension
 
-    def path(self, place: Location, key: Mapping[str, str], part: str = "") -> Path:
+    def asked(self, names: Iterable[str]) -> list[str]:
+        """Return those of some names that the template has in braces."""
+        return [name for name in names if re.search(rf"\{{{name}\b", self.template)]
+
+    def path(
+        self, place: Location, key: Mapping[str, str], part: str = "", values: Mapping[str, Any] | None = None
+    ) -> Path:
         """Return the file that a record of an input goes to.
 
         Parameters
@@ -127,6 +135,8 @@ class Naming:
             The record's key.
         part
             What tells it from other outputs of the same record, or empty.
+        values
+            What else the template may have, texts and numbers.
 
         Raises
         ------
@@ -141,9 +151,9 @@ class Naming:
             stem = name[: len(name) - len(self.extension)]
             return self.target.path.with_name(stem + (f"_{safe_name(part)}" if part else "") + self.ending)
         folder = self.target.path if self.is_folder else self.target.path.parent
-        return folder / safe_name(self._filled(place, key, entry, part))
+        return folder / safe_name(self._filled(place, {**(values or {}), **key}, entry, part))
 
-    def _filled(self, place: Location, key: Mapping[str, str], entry: str, part: str) -> str:
+    def _filled(self, place: Location, key: Mapping[str, Any], entry: str, part: str) -> str:
         template = self.template
         if not template:
             one_file = self.format.holds.records is None

@@ -58,9 +58,9 @@ def run(
     """
     from nxconvert.cli.progress import Progress
     from nxconvert.cli.report import tell
+    from nxconvert.conversion.join import ON
     from nxconvert.format import Report
     from nxconvert.formats.hdf5.names import COMPRESSIONS
-    from nxconvert.packed.join import ON
     from nxconvert.packed.journal import left
     from nxconvert.packed.pack import PROBLEMS, Plan, pack
 

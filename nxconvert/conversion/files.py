@@ -7,8 +7,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from nxconvert import fit, naming
+from nxconvert import fit, mapping, naming
 from nxconvert.conversion.inputs import OneDataset, open_records, with_roles
 from nxconvert.conversion.output import moved_to, rename
 from nxconvert.conversion.plan import AUTO, Plan
@@ -20,7 +21,7 @@ from nxconvert.errors import InputError, Loss, NxconvertError, OutputError, Usag
 from nxconvert.format import RecordSink, Report
 from nxconvert.location import Location
 from nxconvert.mapping.export import Exported
-from nxconvert.record import Record
+from nxconvert.record import Record, plain
 
 LARGE = 4 << 20
 """Bytes of an input from which on its records may be shared out to processes."""
@@ -43,6 +44,7 @@ class IntoFiles:
         self.mappings: dict[Location, str] = {}
         self.selection = Selection(plan)
         self.something = False  # was written
+        self.asked = names.asked(_of_names(plan)) if names.template else []
 
     def convert(self, places: list[Location]) -> None:
         """Convert all inputs."""
@@ -68,6 +70,7 @@ class IntoFiles:
             try:
                 with open_records(place, self.plan, Report()) as records:
                     all_keys = records.keys()
+                    every = [(r.key, self._values(r)) for r in records] if self.asked else [(k, {}) for k in all_keys]
                     if self.plan.mapping == AUTO and isinstance(records, Exported):
                         self.mappings[place] = records.layout.name
             except UsageError:
@@ -75,9 +78,9 @@ class IntoFiles:
             except NxconvertError:
                 continue  # it fails again, and is reported, when its turn comes
             self.counts[place] = len(all_keys)
-            keys = [k for k in all_keys if any(map(self._wanted, ("_".join(k.values()), *k.values())))]
-            for key in keys:
-                path = self.names.path(place, key)
+            keys = [(k, v) for k, v in every if any(map(self._wanted, ("_".join(k.values()), *k.values())))]
+            for key, known in keys:
+                path = self.names.path(place, key, values=known)
                 self._check_folder(path)
                 if taken.get(path) == place.file and not self.many and not self.names.is_folder and not self.plan.name:
                     raise UsageError(
@@ -90,6 +93,18 @@ class IntoFiles:
                 elif not (self.many and (taken[path] == place.file or not self.names.is_folder)):
                     self.publisher.clash(path, what)
                 taken[path] = place.file
+
+    def _values(self, record: Record) -> dict[str, Any]:
+        """Return what the template wants to know of a record: what the mapping takes of the file's name."""
+        known = {}
+        for name in self.asked:
+            f = record.fields.get(name)
+            if f is not None and not f.per_row and not f.shape:
+                known[name] = plain(f.values)
+            elif name not in record.key:
+                message = f"{record.source}: nothing says {name}, which the template {self.names.template!r} has"
+                raise InputError(message, f"leave {{{name}}} out of --name, or give the file a name that says it")
+        return known
 
     def _check_folder(self, path: Path) -> None:
         """Never replace a folder that holds anything but files of this format."""
@@ -181,7 +196,8 @@ class IntoFiles:
                 report.skipped.append(Loss(record.name, record.source, why))
                 report.notice(f"{record.source} was skipped: {why}")
             for piece in pieces:
-                path = self.names.path(place, record.key, "" if named and len(pieces) == 1 else piece.part)
+                part = "" if named and len(pieces) == 1 else piece.part
+                path = self.names.path(place, record.key, part, self._values(record))
                 if plan.dry_run:
                     report.outputs.extend([str(path)] if str(path) not in report.outputs else [])
                 else:
@@ -243,3 +259,9 @@ class IntoFiles:
                 return
             except OutputError as error:
                 self.report.failed.append((str(self.names.target), error))
+
+
+def _of_names(plan: Plan) -> Iterable[str]:
+    """Return what the mapping of a plan takes of files' names."""
+    pattern = mapping.load(plan.mapping).file if plan.mapping != AUTO else None
+    return pattern.kinds if pattern is not None else ()

@@ -55,18 +55,40 @@ def open_as(format: Format, place: Location, plan: Plan, report: Report) -> Tree
 
 def open_records(place: Location, plan: Plan, report: Report) -> Records:
     """Open an input as records, a tree through a mapping."""
-    source = open_source(place, plan, report)
-    return source if isinstance(source, Records) else as_records(source, place, plan, report)
+    return as_records(open_source(place, plan, report), place, plan, report)
 
 
-def as_records(source: Tree, place: Location, plan: Plan, report: Report) -> Records:
-    """Look at a tree through a mapping; at one dataset of it without.
+def as_records(source: Tree | Records, place: Location, plan: Plan, report: Report) -> Records:
+    """Look at a tree through a mapping; at one dataset of it without. Records are records.
+
+    Where the mapping takes something from the name of the file, or from other files, it is beside them.
 
     Raises
     ------
     InputError
         When it has nothing at the location, or no mapping fits.
     """
+    if isinstance(source, Records):
+        return _beside(source, plan.mapping, place, plan, report) if plan.mapping != AUTO else source
+    records = _exported(source, place, plan, report)
+    return _beside(records, records.layout, place, plan, report) if isinstance(records, Exported) else records
+
+
+def _beside(records: Records, of: str | mapping.Mapping, place: Location, plan: Plan, report: Report) -> Records:
+    """Put beside records what a mapping takes from elsewhere; most take nothing."""
+    try:
+        layout = mapping.load(of) if isinstance(of, str) else of
+        if layout.file is None and not layout.sources:
+            return records
+        from nxconvert.conversion.beside import Beside
+
+        return Beside(records, layout, place, plan, report)
+    except BaseException:
+        records.close()
+        raise
+
+
+def _exported(source: Tree, place: Location, plan: Plan, report: Report) -> Records:
     try:
         only = plan.columns if plan.only_columns and not plan.include else ()  # globs are looked for among all
         if not place.inner:

@@ -13,7 +13,7 @@ from nxconvert.conversion.selection import Selection
 from nxconvert.engine.publish import Publisher
 from nxconvert.engine.transfer import Moved, record_to_tree, tree_to_tree, views_to_tree
 from nxconvert.errors import InputError, NxconvertError, UsageError
-from nxconvert.format import Format, Records, Report, Tree, TreeSink
+from nxconvert.format import Format, Report, Tree, TreeSink
 from nxconvert.location import Location, safe_name
 from nxconvert.mapping.imports import Importer
 from nxconvert.part import subtree
@@ -124,7 +124,7 @@ def _input_into_tree(
             root = subtree(source.root, place, report) if place.inner.strip("/") else source.root
             tree_to_tree(root, sink, plan.policy.memory)
             return set(root)
-        records = source if isinstance(source, Records) else as_records(source, place, plan, report)
+        records = as_records(source, place, plan, report)
         failures = len(report.failed)
         for record in (with_roles(r, plan) for r in records):
             if not selection.wants(record):

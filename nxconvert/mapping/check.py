@@ -36,6 +36,18 @@ def obstacles(layout: Mapping) -> list[Obstacle]:
     return found + [o for r in layout.rules if r.exports and r.imports and (o := _shares(r, layout)) is not None]
 
 
+def of_name(layout: Mapping) -> dict[str, Rule | None]:
+    """Return what the mapping takes of files' names, each with the rule that writes it on import or None."""
+    if layout.file is None:
+        return {}
+    try:
+        importer = Importer(layout, Report())
+    except MappingError:
+        return dict.fromkeys(layout.file.kinds)
+    choices = {name: importer.choose(layout.file.sample(name)) for name in layout.file.kinds}
+    return {name: choice[0] if choice is not None else None for name, choice in choices.items()}
+
+
 def _shares(rule: Rule, layout: Mapping) -> Obstacle | None:
     """Say whether an earlier rule of the same path may take what this one wrote, under another name."""
     assert rule.name is not None

@@ -7,12 +7,13 @@ import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, SourceFile, StackFile
 from nxconvert.mapping.sound import (
     check_captures,
+    check_file,
     check_links,
     check_names,
     check_pairs,
@@ -25,6 +26,9 @@ from nxconvert.mapping.sound import (
 from nxconvert.mapping.sound_stack import check_places, check_rule_of_stack, check_stack
 from nxconvert.mapping.source import Position, decoded, read, wrong
 from nxconvert.mapping.steps import NamePattern, Step, StepError, parse
+
+if TYPE_CHECKING:
+    from nxconvert.mapping.filename import FilePattern
 
 MAX_SIZE = 1 << 20
 """Bytes that a mapping may have."""
@@ -286,9 +290,11 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
         tuple(spec.when),
         spec.stack,
         tuple(spec.sources),
+        _file(spec.file, positions, where),
     )
     check_pairs(spec, positions, where)
-    check_sources(spec, positions, where)
+    check_sources(spec, mapping.file, positions, where)
+    check_file(mapping, positions)
     check_ties(mapping)
     check_targets(mapping, positions)
     check_places(mapping)
@@ -300,3 +306,16 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
             f"write e.g. {{{mapping.key[0]}:NXentry}} in under, or in the paths of the rules",
         )
     return mapping
+
+
+def _file(text: str, positions: dict[tuple[Any, ...], Position], where: str) -> FilePattern | None:
+    """Compile the pattern of files' names."""
+    if not text:
+        return None
+    from nxconvert.mapping.filename import FilePattern
+
+    line, column = positions[("file",)]
+    try:
+        return FilePattern(text, f"{where}:{line}:{column}")
+    except StepError as error:
+        raise wrong(where, (line, column + error.column), f"file: {error}", error.tip) from None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nxconvert.dataclass import dataclass
 from nxconvert.mapping.steps import Kind, NamePattern, Step
 from nxconvert.record import Role
+
+if TYPE_CHECKING:
+    from nxconvert.mapping.filename import FilePattern
 
 MISSING_ROWS = "missing_rows"
 """Attribute of a dataset that lists the rows whose values are missing."""
@@ -131,22 +134,26 @@ class PairFile:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """Another file whose columns go beside the frames of a series, as ``pack --join FILE --on HOW`` has it.
+    """Another file whose columns go beside the rows of a record, as ``pack --join FILE --on HOW`` has it.
 
     Attributes
     ----------
     file
-        A glob of its name, in the folder of the frames or below it.
+        A glob of its name, in the folder of the data or below it. It may have captures of ``record`` and ``file``.
     on
-        How its rows and the frames belong together: ``row``, ``index`` or ``file``.
+        How its rows and those of the record, such as frames, belong together: ``row``, ``index`` or ``file``.
+    column
+        Instead of ``on``: a column of numbers or text that both have. Rows with the same value belong together.
     scan
-        Which of its scans; a file of one scan needs no name.
+        Which of its scans; a file of one scan needs no name. With captures, such as ``"{scan}"``, each record has its
+        own.
     """
 
     __pydantic_config__ = _KNOWN_KEYS
 
     file: str
     on: Literal["row", "index", "file"] = "row"
+    column: str = ""
     scan: str = ""
 
 
@@ -192,13 +199,16 @@ class MappingFile:
         Path that all relative paths of the rules stand under.
     complete
         Path whose presence marks a finished record.
+    file
+        What the names of files say: ``"{sample}_{n:integer}"`` makes the fields ``sample`` and ``n`` of a name such as
+        ``LaB6_0007.h5``, where the record has none of that name.
     series
         For series of image files: patterns of file names by role, such as dark and flat; the first that matches
         counts. A pattern with a slash is matched against folder and name.
     pairs
         For series of image files: keys of the headers that hold names and values.
     sources
-        For series of image files: other files, such as that of the scan, whose columns go beside the frames.
+        Other files, such as that of the scan, whose columns go beside the rows, or the frames of a series.
     stack
         Which records lie behind each other in the datasets of rules that say ``each: stack``.
     rules
@@ -215,6 +225,7 @@ class MappingFile:
     when: list[str] = dataclasses.field(default_factory=list)
     under: str = ""
     complete: str = ""
+    file: str = ""
     series: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pairs: list[PairFile] = dataclasses.field(default_factory=list)
     sources: list[SourceFile] = dataclasses.field(default_factory=list)
@@ -331,6 +342,8 @@ class Mapping:
         The paths of ``when`` as they are written.
     stack
         As in the file; None when no records lie behind each other.
+    file
+        The pattern of files' names; None when the mapping takes nothing of them.
     """
 
     name: str
@@ -345,6 +358,7 @@ class Mapping:
     conditions: tuple[str, ...] = ()
     stack: StackFile | None = None
     sources: tuple[SourceFile, ...] = ()
+    file: FilePattern | None = None
 
     @cached_property
     def obstacles(self) -> tuple[Obstacle, ...]:

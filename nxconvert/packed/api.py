@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from nxconvert.conversion.join import ON
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.names import COMPRESSIONS
 from nxconvert.packed import pack as packing
 from nxconvert.packed import restore as restoring
 from nxconvert.packed import verify as verifying
-from nxconvert.packed.join import ON
 from nxconvert.packed.verify import Verdict
 from nxconvert.policy import DEFAULT_MEMORY
 

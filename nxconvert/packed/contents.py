@@ -17,6 +17,7 @@ import numpy as np
 
 from nxconvert import provenance
 from nxconvert.array import Box, Lazy, Values
+from nxconvert.conversion.join import LABEL, Join, Rows, Sources, joined
 from nxconvert.dissection import Entry
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Report
@@ -24,11 +25,12 @@ from nxconvert.formats.hdf5.write import H5Sink, write_attributes
 from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
-from nxconvert.mapping.model import SourceFile
+from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.stack import check_frames
 from nxconvert.packed import seal
-from nxconvert.packed.join import found, joined
+from nxconvert.packed.names import named_fields, printable, unsaid
 from nxconvert.packed.origin import Origin
+from nxconvert.policy import Policy
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.series import Catalogue, FrameRecord
 from nxconvert.tree import NewDataset, NewGroup
@@ -41,9 +43,6 @@ OWN = frozenset({"data", "frame_number", "status", "source_file", "missing_numbe
 """Names of fields that are not of the headers."""
 
 Read = Callable[[Box], np.ndarray[Any, Any]]
-
-LABEL = "frame_number"
-"""The field that labels frames."""
 
 _STEP = 4 << 20
 """Bytes of a column that are read at once."""
@@ -246,9 +245,10 @@ def _headers(
     try:
         importer = Importer(load(mapping), report)
         for number, record in enumerate(catalogue.records):
-            whole = as_record(catalogue, number, columns, partial(_stored, sink, record.path))
+            said = named_fields(catalogue, record, importer.layout.file, report)
+            whole = as_record(catalogue, number, columns, partial(_stored, sink, record.path), said, report)
             if record.entry == "entry":
-                whole = _with_sidecars(whole, catalogue, record, plan, importer.layout.sources, report)
+                whole = _with_sidecars(whole, catalogue, record, plan, importer.layout, report)
             written = importer.translated(whole)
             imported = importer.tree(written)
             attrs[record.path] = _taken_out(imported.root, record.path)
@@ -275,8 +275,10 @@ def _stored(sink: H5Sink, path: str, box: Box) -> np.ndarray[Any, Any]:
     return values
 
 
-def as_record(catalogue: Catalogue, number: int, columns: Columns, read: Read) -> Record:
-    """Return a record of frames, which ``read`` reads, with all that is known of them."""
+def as_record(
+    catalogue: Catalogue, number: int, columns: Columns, read: Read, said: Sequence[Field], report: Report
+) -> Record:
+    """Return a record of frames, which ``read`` reads, with all that is known of them; ``said`` is by their names."""
     record = catalogue.records[number]
     n = len(record)
     numbers: Any = np.frombuffer(record.numbers, np.int64)
@@ -308,6 +310,7 @@ def as_record(catalogue: Catalogue, number: int, columns: Columns, read: Read) -
     known = {f.name for f in fields}
     fields += [value_field(key, source, own_name(key.name)) for key in record.keys.constant]
     fields += columns.fields(number, source)
+    fields += unsaid(said, fields, report)
     if "title" not in {f.name for f in fields[len(known) :]}:
         fields.append(Field("title", Values(printable(record.series)), source=source))
     return Record(record.key or {"scan": record.entry}, by_name(_distinct(fields)), source=source)
@@ -374,11 +377,6 @@ def _one_scan(catalogue: Catalogue, role: str) -> None:
         )
 
 
-def printable(name: str) -> str:
-    """Return a name as text; what is no UTF-8 in it is replaced."""
-    return encoded(name).decode("utf-8", "replace")
-
-
 def _distinct(fields: Sequence[Field]) -> Iterator[Field]:
     """Give fields of one name names of their own: a header may say anything."""
     taken = {f.name for f in fields}
@@ -406,19 +404,19 @@ def info_fields(catalogue: Catalogue, record: FrameRecord) -> list[Field]:
 
 
 def _with_sidecars(
-    whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, sources: Sequence[SourceFile], report: Report
+    whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, layout: Layout, report: Report
 ) -> Record:
     fields = [*whole.fields.values(), *info_fields(catalogue, record)]
+    of_any = Rows.of(whole)
+    rows = Rows(
+        len(record), lambda: record.numbers, lambda: [catalogue.files[f].name for f in record.files], of_any.column
+    )
     if plan.join:
-        names = [catalogue.files[f].name for f in record.files]
-        fields += joined(plan.join, plan.on, record.numbers, names, report)
-        return whole.with_fields(fields)
-    for source in sources:
-        names = [catalogue.files[f].name for f in record.files]
-        file = found(source.file, Path(catalogue.files[record.files[0]].path).parent, report)
-        if file is not None:
-            place = f"{file}::{source.scan}" if source.scan else str(file)
-            fields += joined(place, source.on, record.numbers, names, report)
+        fields += joined(Join(plan.join, plan.on), rows, report)
+    else:
+        folder = Path(catalogue.files[record.files[0]].path).parent
+        said = layout.file.said(whole) if layout.file is not None else {}
+        fields += Sources(layout.sources, folder, Policy(), report).fields(rows, {**said, **record.key})
     return whole.with_fields(fields)
 
 
