@@ -77,7 +77,7 @@ def check(
     from nxconvert.errors import MappingError
     from nxconvert.format import Report
     from nxconvert.mapping import load
-    from nxconvert.mapping.check import dry_run, obstacles
+    from nxconvert.mapping.check import dry_run, obstacles, of_name
 
     try:
         layout = load(file)
@@ -88,10 +88,12 @@ def check(
             complain(error)
         return FAILED
     standing = obstacles(layout)
-    found, report = None, Report()
+    found, report, says = None, Report(), None
+    names = of_name(layout)
     if on is not None:
         with _tree(on, limits, report) as tree:
             found = dry_run(layout, tree, report)
+        says = layout.file.match(on.partition("::")[0]) if layout.file is not None else None
     if json:
         told: dict[str, Any] = {
             "valid": True,
@@ -99,11 +101,19 @@ def check(
             "invertible": all(x.elsewhere for x in standing),
             "obstacles": [{"rule": x.rule.where, "why": x.why, "elsewhere": x.elsewhere} for x in standing],
         }
+        if layout.file is not None:
+            taken = {name: rule.file.tree if rule else None for name, rule in names.items()}
+            told["file"] = {"pattern": layout.file.text, "fields": taken} | ({"says": says} if on is not None else {})
         _dump(told | (_dry_as_dict(found) if found else {}))
     else:
         _tell_checked(layout, standing)
+        for name, rule in names.items():
+            print(f"of a file's name: {name} -> {rule.file.tree if rule else 'no rule takes it on import'}")
         if found is not None:
             _tell_dry(found, str(on))
+            if layout.file is not None:
+                said = ", ".join(f"{name} = {value}" for name, value in (says or {}).items())
+                print(f"the name says {printable(said)}" if said else f"the name is not like {layout.file.text!r}")
             for notice in report.notices:
                 say(f"warning: {notice}")
     return FAILED if found is not None and not any(f.objects for f in found.rules) else OK

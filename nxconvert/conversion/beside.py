@@ -76,7 +76,7 @@ class Beside(Records):
         fields = dict(record.fields)
         known = any(name.startswith(PREFIX) for name in fields)
         bound = {**(self._named.pattern.said(record) if self._named is not None else {}), **record.key}
-        for f in self._sources.fields(Rows.of(record), bound, known=known):
+        for f in self._sources.fields(Rows.of_record(record), bound, known=known):
             if f.name not in fields:
                 fields[f.name] = f
             elif not _alike(fields[f.name], f):

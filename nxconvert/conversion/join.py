@@ -60,18 +60,23 @@ class Rows:
     what: str = FRAMES
     record: str = ""
 
+    @property
+    def of(self) -> str:
+        """Whose they are, where that is to be said."""
+        return f" of {self.record}" if self.record else ""
+
     @classmethod
-    def of(cls, record: Record) -> Rows:
+    def of_record(cls, record: Record) -> Rows:
         """Return the rows of any record: what says which is which are its columns for frames."""
 
         def column(name: str) -> Sequence[Any]:
             f = record.fields.get(name)
-            if f is None or not f.per_row or f.item_shape or f.mask is not None or f.shape[0] != record.rows:
+            if f is None or not f.per_row or f.item_shape:
                 raise InputError(
-                    f"{record.source} has no column {name} with a value in each row",
+                    f"{record.source} has no column {name}",
                     "on: row joins row by row, column: NAME by a column that both have",
                 )
-            return _values(f)
+            return _values(f, record.rows or 0)
 
         return cls(record.rows or 0, lambda: column(LABEL), lambda: column(FILES), column, "rows", record.source)
 
@@ -132,9 +137,8 @@ def joined(join: Join, rows: Rows, report: Report, record: Record | None = None)
             f"{record.source}: none of its rows is of one of the {rows.what}", f"{way} may be the wrong way"
         )
     if any(gone):
-        of = f" of {rows.record}" if rows.record else ""
         report.notice(
-            f"{record.source}: {sum(gone)} of {len(found)} {rows.what}{of} have no row; their values are missing"
+            f"{record.source}: {sum(gone)} of {len(found)} {rows.what}{rows.of} have no row; their values are missing"
         )
     fields = []
     for f in record.fields.values():
@@ -273,7 +277,7 @@ def _rows(record: Record, join: Join, rows: Rows) -> list[int]:
     if join.on == "row":
         if length != rows.count:
             raise InputError(
-                f"{record.source} has {length} rows, and there are {rows.count} {rows.what}",
+                f"{record.source} has {length} rows, and there are {rows.count} {rows.what}{rows.of}",
                 f"{join.tip('on', 'index', 'file')} say which belong together",
             )
         return list(range(length))
@@ -310,16 +314,19 @@ def _by_column(record: Record, name: str, rows: Rows) -> list[int]:
         known = ", ".join(c.name for c in record.columns[:6])
         raise InputError(f"{record.source} has no column {name}", f"column: of the mapping says so; there are {known}")
     where: dict[Any, int] = {}
-    for i, value in enumerate(_values(f)):
-        if where.setdefault(value, i) != i:
+    for i, value in enumerate(_values(f, record.rows or 0)):
+        if value is not None and where.setdefault(value, i) != i:
             raise InputError(f"{record.source}: two rows have {value!r} in the column {name}", "join on another one")
-    return [where.get(value, -1) for value in rows.column(name)]
+    return [-1 if value is None else where.get(value, -1) for value in rows.column(name)]
 
 
-def _values(f: Field) -> list[Any]:
+def _values(f: Field, rows: int) -> list[Any]:
+    """Return the values of a column, None where one is missing."""
     values = f.values.read()
     found: list[Any] = (decode(values) if is_text(f.dtype) else values).tolist()
-    return found
+    if f.mask is not None:
+        found = [None if gone else value for value, gone in zip(found, f.mask.read().tolist(), strict=True)]
+    return found + [None] * (rows - len(found))
 
 
 def _stem(name: str) -> str:

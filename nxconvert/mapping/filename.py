@@ -202,10 +202,8 @@ class Named:
         if self.says is None:
             lacking = [name for name in self.pattern.kinds if name not in fields and name not in key]
             if lacking:
-                self.report.notice(
-                    f"{self.source}: its name is not like {self.pattern.text!r} of {self.pattern.where}, so nothing "
-                    f"says {' and '.join(lacking)}"
-                )
+                like = f"no name like {self.pattern.text!r} of {self.pattern.where}"
+                self.report.notice(f"{self.source} has {like}, so nothing says {' and '.join(lacking)}")
             return record
         for name, value in self.says.items():
             own = key.get(name) if name not in fields else own_value(fields[name])

@@ -19,6 +19,7 @@ from nxconvert import provenance
 from nxconvert.array import Box, Lazy, Values
 from nxconvert.conversion.join import LABEL, Join, Rows, Sources, joined
 from nxconvert.dissection import Entry
+from nxconvert.engine.transfer import array_to_tree
 from nxconvert.errors import OutputError, UsageError
 from nxconvert.format import Report
 from nxconvert.formats.hdf5.write import H5Sink, write_attributes
@@ -256,8 +257,13 @@ def _headers(
                 imported.root.attrs.pop("default", None)
             sink.begin(imported.root)
             for name, place in imported.paths.items():
-                if place != record.path and not isinstance(written.fields[name].values, Values):
-                    _copy(sink, place, written.fields[name], plan.memory // 8)
+                f = written.fields[name]
+                if place == record.path or isinstance(f.values, Values):
+                    continue
+                if f.per_row:
+                    _copy(sink, place, f, plan.memory // 8)
+                else:  # a header value that the mapping changes
+                    array_to_tree(f.values, place, sink, plan.memory // 8)
             importer.stack(whole, written, imported)
         for root in importer.stacked():
             sink.begin(root)
@@ -407,9 +413,9 @@ def _with_sidecars(
     whole: Record, catalogue: Catalogue, record: FrameRecord, plan: Plan, layout: Layout, report: Report
 ) -> Record:
     fields = [*whole.fields.values(), *info_fields(catalogue, record)]
-    of_any = Rows.of(whole)
+    of_record = Rows.of_record(whole)
     rows = Rows(
-        len(record), lambda: record.numbers, lambda: [catalogue.files[f].name for f in record.files], of_any.column
+        len(record), lambda: record.numbers, lambda: [catalogue.files[f].name for f in record.files], of_record.column
     )
     if plan.join:
         fields += joined(Join(plan.join, plan.on), rows, report)

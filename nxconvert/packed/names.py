@@ -43,6 +43,20 @@ def named_fields(catalogue: Catalogue, record: FrameRecord, pattern: FilePattern
     ]
 
 
+def check_names(catalogue: Catalogue, pattern: FilePattern | None) -> None:
+    """Look at the names of all images before a frame is packed.
+
+    Raises
+    ------
+    InputError
+        When one can be read in two ways.
+    """
+    if pattern is not None:
+        for record in catalogue.records:
+            for file in record.files:
+                pattern.match(catalogue.files[file].path)
+
+
 def _column(catalogue: Catalogue, record: FrameRecord, pattern: FilePattern, key: Key) -> Field:
     """Return what the names say of each frame, read from them again when it is wanted."""
     text = isinstance(key.first, str)

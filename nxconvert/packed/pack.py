@@ -28,6 +28,7 @@ from nxconvert.mapping.load import load
 from nxconvert.packed import journal as journals
 from nxconvert.packed import seal
 from nxconvert.packed.contents import Columns, describe, placed
+from nxconvert.packed.names import check_names
 from nxconvert.packed.origin import Origin
 from nxconvert.packed.store import STREAMS
 from nxconvert.packed.take import KEPT, Job, Part, Room, Taken, Target, cut, disassemble, recipe, take_all
@@ -118,6 +119,7 @@ def pack(places: Sequence[str], out: Path, plan: Plan, report: Report) -> Catalo
     if mapping == "auto":
         mapping = _automatic(catalogue)
     placed(catalogue, mapping)
+    check_names(catalogue, load(mapping).file)
     if _refused(catalogue, plan, report) or plan.dry_run:
         return catalogue
     out.parent.mkdir(parents=True, exist_ok=True)
