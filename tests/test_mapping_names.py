@@ -101,7 +101,9 @@ def test_digits_stay_text_and_keep_their_zeros(tmp_path: Path) -> None:
 
 
 def test_a_number_of_the_name_has_the_units_of_its_rule(tmp_path: Path) -> None:
-    rules = '\nunder: "/{scan=s1:NXentry}"\nrules:\n  - {tree: T, field: T, each: record, units: {tree: K, field: mK}}\n'
+    rules = (
+        '\nunder: "/{scan=s1:NXentry}"\nrules:\n  - {tree: T, field: T, each: record, units: {tree: K, field: mK}}\n'
+    )
     rules += '  - {tree: "{c}", field: "{c}", each: row}\n'
     plan = Plan(mapping=mapping_file(tmp_path, "a_{T:float}mK", rules))
     done([scan(tmp_path / "a_1.5mK.h5")], tmp_path / "out.csv", plan)
@@ -145,7 +147,7 @@ def test_a_name_that_can_be_read_in_two_ways_is_no_guess(tmp_path: Path) -> None
 
 
 def test_the_name_is_the_key_of_records_that_have_none(tmp_path: Path) -> None:
-    rules = RULES.replace("  - {tree: \"run\", field: n, each: record, dtype: int32}\n", "")
+    rules = RULES.replace('  - {tree: "run", field: n, each: record, dtype: int32}\n', "")
     plan = Plan(mapping=mapping_file(tmp_path, "{sample}_{scan}", rules))
     for name in ("Fe_a", "Ni_b"):
         (tmp_path / f"{name}.csv").write_text("x\n1.5\n2.5\n")

@@ -134,7 +134,7 @@ def joined(join: Join, rows: Rows, report: Report, record: Record | None = None)
     if gone and all(gone):
         way = f"column: {join.column}" if join.column else join.tip("on", join.on)
         raise InputError(
-            f"{record.source}: none of its rows is of one of the {rows.what}", f"{way} may be the wrong way"
+            f"{record.source}: none of its rows belongs to the {rows.what}{rows.of}", f"{way} may be the wrong way"
         )
     if any(gone):
         report.notice(
