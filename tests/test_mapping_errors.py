@@ -427,6 +427,103 @@ WRONG = {
         "pairs: 'motor' would give all of a one name",
         'write e.g. field: "motor/{name}"',
     ),
+    # names of files
+    "file is no text": (
+        HEAD + "file: {sample}\n" + RULES,
+        "4:7",
+        "file: Input should be a valid string, found {'sample': None}",
+        'quote names with braces: "{name}"',
+    ),
+    "unquoted pattern of names": (
+        HEAD + "file: {sample}_{n}\n" + RULES,
+        "4:15",
+        "",
+        "quote names with braces",
+    ),
+    "a name that says nothing": (
+        HEAD + "file: scan\n" + RULES,
+        "4:7",
+        "file: 'scan' takes nothing of a name",
+        'write e.g. file: "{sample}_{n:integer}"',
+    ),
+    "an open brace in a name": (
+        HEAD + 'file: "{sample}_{n"\n' + RULES,
+        "4:16",
+        "file: '{sample}_{n' is no pattern of a name",
+        "a capture is {name}",
+    ),
+    "no capture of a name": (
+        HEAD + 'file: "{sample}_{n=1}"\n' + RULES,
+        "4:16",
+        "file: '{n=1}' is no capture",
+        "a capture is {name} or {name:integer}",
+    ),
+    "an unknown kind": (
+        HEAD + 'file: "{sample}_{n:int}"\n' + RULES,
+        "4:16",
+        "file: {n} cannot be 'int'",
+        "did you mean 'integer'?",
+    ),
+    "twice in a name": (
+        HEAD + 'file: "{n}_{n}"\n' + RULES,
+        "4:11",
+        "file: '{n}_{n}' has {n} twice",
+        "write it once",
+    ),
+    "nothing between": (
+        HEAD + 'file: "{sample}{n:integer}"\n' + RULES,
+        "4:7",
+        "file: nothing stands between {sample} and {n}",
+        "write what does, e.g. _",
+    ),
+    "a name of outputs": (
+        HEAD + 'file: "{stem}_{n}"\n' + RULES,
+        "4:7",
+        "file: {stem} is something else in the names of outputs",
+        "call it otherwise",
+    ),
+    "backslash in a name": (
+        HEAD + "file: '{sample}\\{n}'\n" + RULES,
+        "4:15",
+        "is no pattern of a name",
+        "write / between folder and name",
+    ),
+    "folders above": (
+        HEAD + 'file: "../{n}"\n' + RULES,
+        "4:7",
+        "file: '../{n}' has a folder without a name",
+        "write FOLDER/NAME",
+    ),
+    "a key that is a number": (
+        HEAD + 'file: "{sample}_{scan:integer}"\n' + RULES,
+        "4:7",
+        "file: {scan} is in the key, which is text",
+        "write {scan} or {scan:digits}",
+    ),
+    "text where a rule wants a number": (
+        HEAD + 'file: "{sample}_{n}"\nrules:\n  - {tree: "/{scan:NXentry}/n", field: n, dtype: int32}\n',
+        "6:50",
+        "dtype: n is text as m.yaml:4:7 takes it of a file's name, and no int32",
+        "write {n:integer} or {n:float} in file:",
+    ),
+    "text that has units": (
+        HEAD + 'file: "{sample}_{n}"\nrules:\n  - {tree: "/{scan:NXentry}/n", field: n, units: K}\n',
+        "6:50",
+        "units: n is text as m.yaml:4:7 takes it of a file's name, and has no units",
+        "write {n:integer} or {n:float} in file:",
+    ),
+    "a number where a rule has names": (
+        HEAD + 'file: "{s}_{n:integer}"\nrules:\n  - {tree: "/{scan:NXentry}/n", field: n, values: {a: 1}}\n',
+        "6:51",
+        "values: n is a number as m.yaml:4:7 takes it of a file's name, and no name of a number",
+        "write {n:digits} in file:",
+    ),
+    "a number where a rule wants text": (
+        HEAD + 'file: "{s}_{n:integer}"\nrules:\n  - {tree: "/{scan:NXentry}/n", field: n, dtype: text}\n',
+        "6:50",
+        "dtype: n is a number as m.yaml:4:7 takes it of a file's name, and no text",
+        "write {n:digits} in file:",
+    ),
     # links
     "link to nowhere": (
         rule('{tree: "/{scan}/a", field: a}', '{tree: "/{scan}/b", link: "/{scan}/c"}'),

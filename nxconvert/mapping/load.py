@@ -13,16 +13,15 @@ from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, SourceFile, StackFile
 from nxconvert.mapping.sound import (
     check_captures,
-    check_file,
     check_links,
     check_names,
     check_pairs,
     check_rule,
-    check_sources,
     check_stated,
     check_targets,
     check_ties,
 )
+from nxconvert.mapping.sound_files import check_file, check_sources
 from nxconvert.mapping.sound_stack import check_places, check_rule_of_stack, check_stack
 from nxconvert.mapping.source import Position, decoded, read, wrong
 from nxconvert.mapping.steps import NamePattern, Step, StepError, parse

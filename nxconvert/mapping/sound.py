@@ -7,19 +7,15 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nxconvert.array import is_text
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, Rule, RuleFile
 from nxconvert.mapping.source import Position, wrong
-from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, takes, unit_problem
+from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, unit_problem
 from nxconvert.mapping.steps import Kind, Step
-
-if TYPE_CHECKING:
-    from nxconvert.mapping.filename import FilePattern
 
 At = Callable[[str], str]
 """Says where a key of a rule stands, as file, line and column: its value, or the rule where it has no such key."""
@@ -226,55 +222,6 @@ def check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
         if "{name}" not in pair.field:
             message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
             raise wrong(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
-
-
-def check_sources(
-    spec: MappingFile, pattern: FilePattern | None, positions: dict[tuple[Any, ...], Position], where: str
-) -> None:
-    """Refuse sources outside of the folder of the data, captures that nothing binds, and two ways to join."""
-    known = [*spec.record, *(pattern.kinds if pattern is not None else ())]
-    for i, source in enumerate(spec.sources):
-        parts = re.split(r"[/\\\\]", source.file)
-        if not source.file.strip() or not all(parts) or ".." in parts or ":" in source.file or parts[0] == "~":
-            message = f"sources: {source.file!r} is not in the folder of the data"
-            tip = 'write a name or a glob relative to it, e.g. file: "scan*.dat"'
-            raise wrong(where, positions.get(("sources", i, "file"), (1, 1)), message, tip)
-        if source.column and source.on != "row":
-            message = f"sources: on: {source.on} and column: {source.column} are two ways to join"
-            raise wrong(where, positions[("sources", i, "on")], message, "leave one of them out")
-        for key in ("file", "scan"):
-            text = getattr(source, key)
-            for capture in re.findall(r"\{([^{}]*)\}", text):
-                if capture not in known:
-                    message = f"sources: {{{capture}}} is neither in record nor in file"
-                    raise wrong(where, positions[("sources", i, key)], message, f"captures are {', '.join(known)}")
-
-
-def check_file(mapping: Mapping, positions: dict[tuple[Any, ...], Position]) -> None:
-    """Refuse what of a file's name is text where the rules that name it want numbers, or the other way round."""
-    for name in mapping.file.kinds if mapping.file is not None else ():
-        assert mapping.file is not None
-        own = [r for r in mapping.rules if r.imports and r.file.field == name]
-        dtype = mapping.file.sample(name).dtype
-        if name in mapping.key and mapping.file.kinds[name] not in ("text", "digits"):
-            message = f"file: {{{name}}} is in the key, which is text"
-            raise wrong(mapping.where, positions[("file",)], message, f"write {{{name}}} or {{{name}:digits}}")
-        if own and not any(_may_take(r.file, dtype) for r in own):
-            wanted = own[0].file.dtype or "a number"
-            tip = f"write {{{name}:integer}} or {{{name}:float}} in file:" if is_text(dtype) else "leave dtype out"
-            what = "text" if is_text(dtype) else "a number"
-            message = f"dtype: {name} is {what} as {mapping.file.where} takes it of a file's name, and no {wanted}"
-            place = ("rules", own[0].index, "dtype" if own[0].file.dtype else "field")
-            raise wrong(mapping.where, positions[place], message, tip)
-
-
-def _may_take(rule: RuleFile, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a rule takes one value of a type."""
-    if is_text(dtype) and (rule.units or rule.scale != 1 or rule.offset != 0):
-        return False
-    if rule.values and not is_text(dtype):
-        return False
-    return takes(rule, dtype, rule.rank or 0, exact=False)
 
 
 def check_ties(mapping: Mapping) -> None:
