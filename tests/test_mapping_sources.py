@@ -268,3 +268,11 @@ def test_pack_finds_a_source_by_what_the_names_of_its_files_say(tmp_path: Path) 
 def test_wrong_sources_are_told_at_load(source: str, message: str) -> None:
     with pytest.raises(MappingError, match=r"m\.yaml:6:\d+: sources: " + re.escape(message)):
         compile_text(JOINED.replace("SOURCE", source), "m.yaml")
+
+
+def test_columns_that_are_chosen_need_not_have_what_rows_are_found_by(tmp_path: Path) -> None:
+    plan = scans(tmp_path, "{file: log.csv, column: x}", y=[7, 8, 9], z=[4, 5, 6])
+    (tmp_path / "log.csv").write_text("x,T\n3,30\n1,10\n2,20\n")
+    plan = replace(plan, columns=("y", "scan/T"), only_columns=True)
+    assert joined(tmp_path, plan) == []
+    assert cells(tmp_path / "out.csv") == ["y,scan/T", "7,10", "8,20", "9,30"]

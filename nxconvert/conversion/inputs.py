@@ -13,6 +13,7 @@ from nxconvert.held import Held
 from nxconvert.location import Location
 from nxconvert.mapping.check import chosen, dry_run, fitting
 from nxconvert.mapping.export import Exported
+from nxconvert.mapping.model import FILES, LABEL
 from nxconvert.part import part_of
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset
@@ -89,22 +90,31 @@ def _beside(records: Records, of: str | mapping.Mapping, place: Location, plan: 
 
 
 def _exported(source: Tree, place: Location, plan: Plan, report: Report) -> Records:
+    only = plan.columns if plan.only_columns and not plan.include else ()  # globs are looked for among all
+
+    def exported(layout: mapping.Mapping) -> Exported:
+        return Exported(source, layout, report, place.inner, (*only, *_needed(layout)) if only else ())
+
     try:
-        only = plan.columns if plan.only_columns and not plan.include else ()  # globs are looked for among all
         if not place.inner:
-            return Exported(source, layout_for(source, plan.mapping, report, place), report, only=only)
+            return exported(layout_for(source, plan.mapping, report, place))
         node = part_of(source.root, place, report)
         if isinstance(node, Dataset):
             return OneDataset(source, node, place)
-        layouts = fitting(source, report) if plan.mapping == AUTO else ()
-        several = (Exported(source, layout, report, place.inner, only) for layout in layouts)
+        several = map(exported, fitting(source, report) if plan.mapping == AUTO else ())
         found = next((records for records in several if records.keys()), None)  # the first that has something there
-        if found is not None:
-            return found
-        return Exported(source, layout_for(source, plan.mapping, report, place), report, place.inner, only)
+        return found if found is not None else exported(layout_for(source, plan.mapping, report, place))
     except BaseException:
         source.close()
         raise
+
+
+def _needed(layout: mapping.Mapping) -> list[str]:
+    """Return the fields by which a mapping tells what is to be put beside a record."""
+    names = list(layout.file.kinds) if layout.file is not None else []
+    for source in layout.sources:
+        names += [source.column] if source.column else {"index": [LABEL], "file": [FILES]}.get(source.on, [])
+    return names
 
 
 def layout_for(source: Tree, name: str, report: Report, place: Location) -> mapping.Mapping:

@@ -17,17 +17,11 @@ from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.format import Report
 from nxconvert.location import Location, safe_name
-from nxconvert.mapping.model import SourceFile
+from nxconvert.mapping.model import FILES, LABEL, SourceFile
 from nxconvert.policy import Policy
 from nxconvert.record import Field, Record
 
 ON = ("row", "index", "file")
-
-LABEL = "frame_number"
-"""The field that labels frames."""
-
-FILES = "source_file"
-"""The field that names the file that each frame is from."""
 
 FRAMES = "frames"
 

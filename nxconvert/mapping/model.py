@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 MISSING_ROWS = "missing_rows"
 """Attribute of a dataset that lists the rows whose values are missing."""
 
+LABEL = "frame_number"
+"""The field that labels frames."""
+
+FILES = "source_file"
+"""The field that names the file that each frame is from."""
+
 ROLES = {
     "axes": Role.AXIS,
     "signal": Role.SIGNAL,

@@ -17,7 +17,7 @@ import numpy as np
 
 from nxconvert import provenance
 from nxconvert.array import Box, Lazy, Values
-from nxconvert.conversion.join import LABEL, Join, Rows, Sources, joined
+from nxconvert.conversion.join import Join, Rows, Sources, joined
 from nxconvert.dissection import Entry
 from nxconvert.engine.transfer import array_to_tree
 from nxconvert.errors import OutputError, UsageError
@@ -26,6 +26,7 @@ from nxconvert.formats.hdf5.write import H5Sink, write_attributes
 from nxconvert.headers import Key, Keys, encoded, fixed_text, named, value_field
 from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import load
+from nxconvert.mapping.model import LABEL
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.stack import check_frames
 from nxconvert.packed import seal
