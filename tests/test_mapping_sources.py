@@ -156,10 +156,23 @@ def test_rows_are_found_by_a_column_that_both_have(tmp_path: Path) -> None:
     (told,) = joined(tmp_path, plan)
     assert told.endswith("1 of 3 rows of " + str(tmp_path / "Fe_07.h5") + "::/s1 have no row; their values are missing")
     assert cells(tmp_path / "out.csv") == ["x,scan/x,scan/T", "1.0,1,10", "2.0,,", "3.0,3,30"]
-    joined(tmp_path, plan, "back.h5", "out.csv")
+    assert joined(tmp_path, plan, "back.h5", "out.csv") == [told.replace("Fe_07.h5::/s1", "out.csv")]
     with h5py.File(tmp_path / "back.h5") as file:
         assert file["s1/log/T"][()][[0, 2]].tolist() == [10, 30]
         assert file["s1/log/T"].attrs["missing_rows"].tolist() == [1]
+
+
+def test_a_value_that_a_source_lacks_now_or_lacked_before_is_told(tmp_path: Path) -> None:
+    plan = scans(tmp_path, "{file: log.csv, column: x}")
+    (tmp_path / "log.csv").write_text("x,T\n1,10\n2,20\n")
+    joined(tmp_path, plan)
+    same = joined(tmp_path, plan, "same.csv", "out.csv")
+    assert [n for n in same if "itself" in n] == []  # a column that ends early is one whose last values are missing
+    (tmp_path / "log.csv").write_text("x,T\n1,10\n2,20\n3,30\n")
+    told = joined(tmp_path, plan, "more.csv", "out.csv")
+    assert [n for n in told if "has scan/T itself" in n] == told[1:]
+    assert len(told) == 2  # scan/x and scan/T
+    assert cells(tmp_path / "more.csv")[-1] == "3.0,,"
 
 
 def test_rows_are_found_by_numbers_and_files_of_frames(tmp_path: Path) -> None:
@@ -210,6 +223,7 @@ def test_a_record_that_cannot_be_joined_does_not_cost_the_others(tmp_path: Path)
         ("{file: log.csv, column: x}", "x,T\n1,1\n1,2\n", "two rows have 1 in the column x"),
         ("{file: log.csv, column: x}", "x,T\n8,1\n9,2\n", "none of its rows belongs to the rows of"),
         ("{file: 'log*.csv'}", "T\n1\n2\n", "has 2 rows, and there are 3 rows"),
+        ("{file: log.csv}, {file: log*.csv}", "T\n1\n2\n3\n", "two fields are named 'scan/T'"),
     ],
 )
 def test_what_cannot_be_joined_is_an_error(tmp_path: Path, source: str, text: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from nxconvert.format import Records, Report
 from nxconvert.held import Held
 from nxconvert.location import Location, Spooled
 from nxconvert.mapping.filename import Named
-from nxconvert.record import Field, Record
+from nxconvert.record import Field, Record, by_name
 
 
 class Beside(Records):
@@ -76,22 +77,34 @@ class Beside(Records):
         fields = dict(record.fields)
         known = any(name.startswith(PREFIX) for name in fields)
         bound = {**(self._named.pattern.said(record) if self._named is not None else {}), **record.key}
-        for f in self._sources.fields(Rows.of_record(record), bound, known=known):
-            if f.name not in fields:
-                fields[f.name] = f
-            elif not _alike(fields[f.name], f):
-                self.report.notice(f"{record.source} has {f.name} itself, and other values than {f.source}; it counts")
+        joined = by_name(self._sources.fields(Rows.of_record(record), bound, known=known))
+        for name, f in joined.items():
+            if not _alike(fields.setdefault(name, f), f):
+                self.report.notice(f"{record.source} has {name} itself, and other values than {f.source}; it counts")
         return replace(record, fields=fields)
 
 
 def _alike(a: Field, b: Field) -> bool:
-    """Tell whether two fields hold the same values."""
-    if a.shape != b.shape or is_text(a.dtype) != is_text(b.dtype):
+    """Tell whether two fields hold the same values, and lack the same."""
+    if a is b:
+        return True
+    if a.per_row is not b.per_row or is_text(a.dtype) != is_text(b.dtype) or a.item_shape != b.item_shape:
         return False
-    x, y = (decode(f.values.read()) if is_text(f.dtype) else f.values.read() for f in (a, b))
-    same = np.asarray((x == y) | ((x != x) & (y != y)))
-    for f in (a, b):
-        if f.mask is not None:
-            mask = f.mask.read()
-            same = same | mask.reshape(mask.shape + (1,) * (same.ndim - mask.ndim))
-    return bool(same.all())
+    (x, there), (y, also) = map(_values, (a, b))
+    if not a.per_row:
+        return bool(_same(x, y).all())
+    common = min(len(x), len(y))
+    if there[common:].any() or also[common:].any() or not np.array_equal(there[:common], also[:common]):
+        return False
+    return bool(_same(x[:common], y[:common])[there[:common]].all())
+
+
+def _values(f: Field) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the values of a field, and for each row whether there is one."""
+    values = decode(f.values.read()) if is_text(f.dtype) else f.values.read()
+    there = np.ones(values.shape[:1], bool) if f.mask is None else ~f.mask.read()
+    return values, there
+
+
+def _same(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray((x == y) | ((x != x) & (y != y)))
