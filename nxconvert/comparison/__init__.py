@@ -64,7 +64,10 @@ def compare(a: str, b: str, plan: Plan | None = None, tolerance: Tolerance = EXA
             found.differences.extend(pair.compare(one, other, places[0].inner, places[1].inner))
         else:
             via = _via(sources, plan)
-            both = [as_records(s, p, via, report) for s, p in zip(sources, places, strict=True)]
+            both = [
+                as_records(s, p, via, report) if isinstance(s, Tree) else s
+                for s, p in zip(sources, places, strict=True)
+            ]
             found.differences.extend(_records(both, plan, tolerance, found))
     found.unread += report.failed
     found.unread += [(x.where, InputError(f"{x.what}: {x.why}")) for x in report.losses]
