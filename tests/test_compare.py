@@ -249,6 +249,11 @@ def test_a_conversion_equals_its_input(testdata: Path, run: Run) -> None:
     done = run("nxconvert", "compare", testdata / "map.nxs", "copy.h5")
     assert done.returncode == 0
     assert done.stderr.startswith("note: not compared, as it tells who wrote the file and when: nxconvert")
+    assert "NX_class" not in done.stderr
+    done = run("nxconvert", "compare", f"{testdata}/map.nxs::/entry/map", "copy.h5")
+    assert "note: B is a whole file; did you mean copy.h5::/entry/map?" in done.stderr
+    done = run("nxconvert", "compare", "copy.h5", f"{testdata}/scan.h5::/1.1")
+    assert "whole file" not in done.stderr  # it has no such group
 
 
 def test_where_an_external_link_leads_is_compared(tmp_path: Path) -> None:

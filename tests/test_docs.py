@@ -175,11 +175,12 @@ def test_a_wrong_example_is_noticed() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the README's commands are for a POSIX shell")
-def test_the_commands_of_the_readme(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_and_of_the_tutorial_after_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "testdata", tmp_path / "testdata", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    found = steps(ROOT / "README.md")
-    assert found
-    for command, expected in found:
+    readme, tutorial = steps(ROOT / "README.md"), steps(DOCS / "tutorial.md")
+    assert readme
+    assert tutorial
+    for command, expected in [*readme, *tutorial]:
         shown = output_of(command, tmp_path)
         assert matches(expected, shown), f"$ {command}\n--- expected\n{expected}\n--- got\n{shown}"
 

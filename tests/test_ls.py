@@ -295,3 +295,14 @@ def test_a_tree_is_listed_as_the_records_that_a_mapping_sees() -> None:
     done = CliRunner().invoke(app, ["ls", f"{file}::/entry/profile", "--mapping", "nxdata"])
     assert done.stdout.splitlines()[1].startswith("entry entry, data profile: 9 rows, 2 columns")
     assert CliRunner().invoke(app, ["ls", file, "--mapping", "blis"]).exit_code == 2
+
+
+def test_a_unit_that_is_no_utf8_is_shown_as_latin1(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        values = file.create_dataset("t", data=[1.0, 2.0])
+        values.attrs["units"] = np.bytes_(b"\xb0C")
+        values.attrs["control"] = np.bytes_(b"\x9b1m")
+    _, lines, _ = ls(tmp_path / "old.h5", "--attrs")
+    assert "  t  2 float64 °C" in lines
+    assert '    @control = "\\udc9b1m"' in lines
+    assert nodes(tmp_path / "old.h5")["/t"]["units"] == "\udcb0C"  # JSON has the byte

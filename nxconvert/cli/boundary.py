@@ -252,4 +252,13 @@ def say(text: str) -> None:
 
 def printable(text: str) -> str:
     """Make a text safe for a terminal: no control characters from a file reach it."""
-    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c == "\t" else _harmless(c) for c in text)
+
+
+def _harmless(sign: str) -> str:
+    """Write a control character as an escape; a byte that is no UTF-8 as the sign that it is in Latin-1, if it is one.
+
+    Older files have their units so, ``°`` and ``µ`` first of all. What is written is the byte itself.
+    """
+    latin = chr(ord(sign) - 0xDC00) if "\udca0" <= sign <= "\udcff" else sign
+    return latin if latin.isprintable() else repr(sign)[1:-1]

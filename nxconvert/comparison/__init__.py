@@ -20,7 +20,9 @@ from nxconvert.conversion import AUTO, Plan, as_records, open_source
 from nxconvert.conversion.inputs import with_roles
 from nxconvert.errors import InputError, NxconvertError, UsageError
 from nxconvert.format import Records, Report, Tree
+from nxconvert.location import Location
 from nxconvert.mapping import shipped_names
+from nxconvert.mapping.check import chosen
 from nxconvert.naming import inputs
 from nxconvert.part import part_of
 from nxconvert.record import Record
@@ -62,6 +64,8 @@ def compare(a: str, b: str, plan: Plan | None = None, tolerance: Tolerance = EXA
             pair = Trees(tolerance, plan.policy.memory, found, provenance=False)
             one, other = (part_of(t.root, p, report) for t, p in zip(trees, places, strict=True))
             found.differences.extend(pair.compare(one, other, places[0].inner, places[1].inner))
+            if found.differences:
+                found.notices += _whole(trees, places)
         else:
             via = _via(sources, plan)
             both = [
@@ -73,6 +77,23 @@ def compare(a: str, b: str, plan: Plan | None = None, tolerance: Tolerance = EXA
     found.unread += [(x.where, InputError(f"{x.what}: {x.why}")) for x in report.losses]
     found.notices += map(str, report.notices)
     return found
+
+
+def _whole(trees: Sequence[Tree], places: Sequence[Location]) -> Iterator[str]:
+    """Tell that a part of one file differs from all of the other, when that has such a part."""
+    for name, mine, part in (("A", 0, places[1].inner.strip("/")), ("B", 1, places[0].inner.strip("/"))):
+        if part and not places[mine].inner.strip("/") and _has(trees[mine], part):
+            layout = chosen(trees[1 - mine], Report())
+            scans = f" --mapping {layout.name} compares scans, wherever their values lie" if layout else ""
+            yield f"{name} is a whole file; did you mean {places[mine].file}::/{part}?{scans}"
+
+
+def _has(tree: Tree, path: str) -> bool:
+    try:
+        tree.root[path]
+    except (KeyError, NxconvertError):
+        return False
+    return True
 
 
 def _via(sources: Sequence[Tree | Records], plan: Plan) -> Plan:

@@ -102,11 +102,11 @@ class Trees(Pair):
         """Return the names in two roots, ``@`` before attributes, that tell of the file and not of the data."""
         stamps = {*_stamps(a), *_stamps(b)}
         told = {n for n in FILE if n in a.attrs or n in b.attrs}
-        if all(shown(node.attrs.get("NX_class", "NXroot")) == "'NXroot'" for node in (a, b)):
-            told |= {"NX_class"} & {*a.attrs, *b.attrs}  # a root is one, whether it says so or not
         if self.told is not None and (stamps or any(shown(a.attrs.get(n)) != shown(b.attrs.get(n)) for n in told)):
             names = ", ".join([*sorted(stamps), *(f"@{n}" for n in sorted(told))])
             self.told.notices.append(f"not compared, as it tells who wrote the file and when: {names}")
+        if all(shown(node.attrs.get("NX_class", "NXroot")) == "'NXroot'" for node in (a, b)):
+            told.add("NX_class")  # a root is one, whether it says so or not
         return stamps | {f"@{n}" for n in told}
 
     def _links(self, here: str, a: Group, b: Group, name: str) -> Generator[Difference, None, tuple[Node, Node] | None]:
