@@ -24,7 +24,7 @@ def run(
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against", metavar="FOLDER", help="The originals: each must come back, byte for byte; for each folder."
+            "--against", metavar="FOLDER", help="The originals: each must come back, byte for byte; repeated for more."
         ),
     ] = None,
     delete_verified: Annotated[
