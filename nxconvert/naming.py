@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from nxconvert import registry
 from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, UsageError
-from nxconvert.format import Format
+from nxconvert.format import Format, Report
 from nxconvert.location import STDIN, Location, Spooled, safe_name
 
 
@@ -94,7 +95,7 @@ class Naming:
         What is written.
     template
         With ``{stem}``, ``{entry}``, ``{part}``, ``{ext}``, the names of the key, and what mappings take of files'
-        names; empty for the usual one.
+        names; empty for the usual one. Where a field is empty, a ``_`` or ``-`` beside it goes too.
     spread
         Whether each output is a folder of files, which has no extension.
     """
@@ -121,6 +122,12 @@ class Naming:
     def asked(self, names: Iterable[str]) -> list[str]:
         """Return those of some names that the template has in braces."""
         return [name for name in names if re.search(rf"\{{{name}\b", self.template)]
+
+    def tell(self, report: Report) -> None:
+        """Warn of a template that gives names without an extension: other programs would not know such files."""
+        template, wanted = self.template, self.ending and not self.target.is_stream
+        if template and wanted and not re.search(r"\{ext\b|\.[A-Za-z]\w*$", template):
+            report.notice(f"--name {template!r} gives names without an extension; write --name {template + '{ext}'!r}")
 
     def path(
         self, place: Location, key: Mapping[str, str], part: str = "", values: Mapping[str, Any] | None = None
@@ -161,8 +168,25 @@ class Naming:
         elif part and "{part}" not in template:
             template = template.replace("{ext}", "_{part}{ext}") if "{ext}" in template else template + "_{part}"
         try:
-            return template.format_map({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.ending})
+            return _filled({**key, "stem": place.stem, "entry": entry, "part": part, "ext": self.ending}, template)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             fields = ", ".join(f"{{{n}}}" for n in ("stem", "entry", "part", "ext", *key))
             why = f"it has no field {{{error.args[0]}}}" if isinstance(error, KeyError) else str(error)
             raise UsageError(f"the name template {template!r} is wrong: {why}", f"fields are {fields}") from None
+
+
+def _filled(values: Mapping[str, Any], template: str) -> str:
+    """Fill a template; an empty field takes a separator with it, the one before or, where a name begins, behind it."""
+    out, begins = "", False
+    for literal, field, spec, conversion in Formatter().parse(template):
+        text = literal[1:] if begins and literal.startswith(("_", "-")) else literal
+        if field is None:
+            out, begins = out + text, False
+            continue
+        how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+        value = f"{{{field}{how}}}".format_map(values)
+        if not value and text.endswith(("_", "-")):
+            text = text[:-1]
+        out += text + value
+        begins = not out
+    return out

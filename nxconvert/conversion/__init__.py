@@ -69,6 +69,7 @@ def _convert(places: list[Location], target: Location, format: Format, plan: Pla
             from nxconvert.conversion.files import IntoFiles
 
             names = naming.Naming(target, format, plan.name, format.spreads(plan.options))
+            names.tell(report)
             IntoFiles(names, plan, publisher, report).convert(places)
 
 
