@@ -253,3 +253,16 @@ def test_roles_can_be_stated_of_all_tables(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,6\n\na,b\n1,2\n3,4\n3,4\n")
     text = TextFile(tmp_path / "a.csv")
     assert [r.fields["b"].role for r in records(text, roles="x=b,signal=a")] == [Role.AXIS] * 2
+
+
+@pytest.mark.parametrize("label", ["scan[0,:]", "scan [0,:]", "a:/data[0.0,:669][0,:]", "roi (1:5)", "sum (a, b)"])
+def test_an_index_in_a_label_is_no_unit(tmp_path: Path, label: str) -> None:
+    (tmp_path / "a.dat").write_text(f"Energy (eV)\t{label}\n1\t2\n2\t4\n3\t5\n")
+    with opened(tmp_path / "a.dat") as record:
+        assert {n: f.units for n, f in record.fields.items()} == {"Energy": "eV", label: ""}
+
+
+def test_a_unit_behind_an_index_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_text("x\troi[0,:] [counts]\n1\t2\n2\t4\n3\t5\n")
+    with opened(tmp_path / "a.dat") as record:
+        assert {n: f.units for n, f in record.fields.items()} == {"x": "", "roi[0,:]": "counts"}

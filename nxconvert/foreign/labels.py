@@ -19,7 +19,8 @@ _UNIT = (
     r"1/(?:Å|A|Angstroms?|nm|cm|m)|(?:Å|A|Angstrom|nm|cm|m)\^?-1)"
 )
 # those below are compiled when they are used, which takes as long as all the rest of the start of this module
-_WITH_UNIT = rf"(?P<name>.*\S)(?:\s+\((?P<round>[^()]+)\)|\s*\[(?P<square>[^\[\]]+)\]|\((?P<tight>{_UNIT})\))"
+# what has a colon or comma in it is no unit, but an index, as in ``data[0,:]``
+_WITH_UNIT = rf"(?P<name>.*\S)(?:\s+\((?P<round>[^():,]+)\)|\s*\[(?P<square>[^\[\]:,]+)\]|\((?P<tight>{_UNIT})\))"
 ALONE = rf"[\[(]?{_UNIT}[\])]?|[\[(][^\[\]()]*[\])]|-"
 _ENTRY = r"[#%!;/\s]*([A-Za-z][\w .()-]{0,40}?)\s*[:=]\s*(\S.*?)\s*"
 
