@@ -690,3 +690,17 @@ def test_what_was_never_packed_is_told_in_one_line(run: Run, tmp_path: Path) -> 
             assert done.returncode == 1
             assert said in done.stderr, done.stderr
             assert len(done.stderr.splitlines()) <= 2
+
+
+def test_only_the_scan_that_is_joined_warns(run: Run, tmp_path: Path) -> None:
+    series(tmp_path / "scan", 3)
+    scans = "".join(f"#S {n} ascan th 0 1 2 1\n#N 2\n#L th  th\n0 1\n1 2\n2 3\n\n" for n in (1, 2, 3))
+    (tmp_path / "x.spec").write_text("#F x.spec\n#E 1000\n\n" + scans)
+    done = run("nxconvert", "pack", "scan", "-o", "p.h5", "--join", "x.spec::2.1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("columns of equal names") == 1
+    assert "x.spec::2.1" in done.stderr
+    done = run("nxconvert", "pack", "scan", "-o", "p.h5", "--join", "x.spec::4.1", "--overwrite")
+    assert done.returncode == 1
+    assert "has no scan 4.1" in done.stderr
+    assert "there are 1.1, 2.1, 3.1" in done.stderr

@@ -87,9 +87,9 @@ def run(
             if left(Path(out)):
                 say("what was packed so far is kept: the same command goes on with it")
             raise
-    if not (running.json or running.quiet):
+    if not (running.json or running.quiet or report.failed):
         for line in _lines(catalogue):
-            print(line)
+            print(f"would pack {line}" if running.dry_run else line)
     return tell(report, running, _as_dict(catalogue))
 
 
@@ -100,9 +100,11 @@ def _lines(catalogue: Catalogue) -> list[str]:
     for record in catalogue.records:
         shape = " x ".join(map(str, (len(record), *record.shape)))
         lines.append(printable(f"{record.path}  {shape} {record.dtype.name}  {record.series}"))
-    other = sum(1 for file in catalogue.files if not file.format)
+    other = [printable(file.name) for file in catalogue.files if not file.format]
     if other:
-        lines.append(f"{other} file{'s' if other > 1 else ''} that {'are' if other > 1 else 'is'} no image, kept whole")
+        names = ", ".join(other[:5]) + (", ..." if len(other) > 5 else "")
+        those = f"{len(other):,} files that are" if len(other) > 1 else "1 file that is"
+        lines.append(f"{those} no image, kept whole: {names}")
     return lines
 
 

@@ -241,13 +241,15 @@ def scan_of(join: Join, policy: Policy, report: Report) -> Record:
 
     file, _, scan = join.place.partition("::")
     with open_records(Location(file), Plan(policy=policy), report) as records:
-        found = [r for r in records if not scan or scan.strip("/") in (r.name, *r.key.values())]
-        if len(found) != 1:
-            known = ", ".join(r.name for r in (found or records)) or "one without a name"
-            what = f"has no scan {scan}" if scan and not found else f"has {len(found)} scans"
-            way = "scan: of the mapping's sources" if join.stated else f"--join {file}::SCAN"
-            raise InputError(f"{file} {what}", f"{way} says which; there are {known}")
-        return _held(found[0], report)
+        names = ["_".join(key.values()) for key in records.keys()]  # noqa: SIM118 - no mapping
+        keys = zip(names, records.keys(), strict=True)
+        found = [n for n, (name, key) in enumerate(keys) if not scan or scan.strip("/") in (name, *key.values())]
+        for record in records.some(found) if len(found) == 1 else ():  # what others warn of does not matter here
+            return _held(record, report)
+        known = ", ".join([names[n] for n in found] or names) or "one without a name"
+        what = f"has no scan {scan}" if scan and not found else f"has {len(found)} scans"
+        way = "scan: of the mapping's sources" if join.stated else f"--join {file}::SCAN"
+        raise InputError(f"{file} {what}", f"{way} says which; there are {known}")
 
 
 def _held(record: Record, report: Report) -> Record:
