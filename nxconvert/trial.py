@@ -22,7 +22,7 @@ from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.model import Rule
 from nxconvert.mapping.stated import arithmetic
 from nxconvert.record import Field
-from nxconvert.tree import Dataset
+from nxconvert.tree import Dataset, Group
 
 ULPS = 2
 """How many steps of their dtype numbers may be apart after arithmetic, out and back."""
@@ -34,12 +34,13 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Place:
-    """What a field was made of: the rule, and path, dtype and units of the object."""
+    """What a field was made of: the rule, path, dtype and units of the object, and the classes of the groups above."""
 
     rule: Rule
     path: str
     dtype: str
     units: str
+    classes: Mapping[str, str]
 
 
 Places = Mapping[tuple[str, ...], Mapping[str, Place]]
@@ -141,19 +142,36 @@ def _places(data: str, plan: Plan) -> Places:
         if not isinstance(source, Tree):
             raise InputError(f"{data} holds records, no tree", "a mapping is tried on a NeXus/HDF5 file")
         layout = mapping.load(plan.mapping)
+        known: dict[str, str] = {}
         return {
-            tuple(key.values()): {f.field: _place(f) for f in found} for key, found in finds(source, layout, Report())
+            tuple(key.values()): {f.field: _place(f, _classes(source.root, f.path, known)) for f in found}
+            for key, found in finds(source, layout, Report())
         }
 
 
-def _place(find: Find) -> Place:
+def _classes(root: Group, path: str, known: dict[str, str]) -> dict[str, str]:
+    """Return the NeXus class of each group on the way to an object, by its path."""
+    above: dict[str, str] = {}
+    at = ""
+    for name in path.partition("@")[0].strip("/").split("/"):
+        at = f"{at}/{name}"
+        if at not in known:
+            node = root.get(at)
+            known[at] = str(node.attrs.get("NX_class", "")) if isinstance(node, Group) else ""
+        above[at] = known[at]
+    return above
+
+
+def _place(find: Find, classes: Mapping[str, str]) -> Place:
     if not isinstance(find.node, Dataset):
-        return Place(find.rule, find.path, "", "")
+        return Place(find.rule, find.path, "", "", classes)
     units = find.node.attrs.get("units", "")
-    return Place(find.rule, find.path, type_name(find.node.dtype), units if isinstance(units, str) else str(units))
+    said = units if isinstance(units, str) else str(units)
+    return Place(find.rule, find.path, type_name(find.node.dtype), said, classes)
 
 
 def _compare_places(told: Trial, before: Places, after: Places) -> None:
+    changed: set[tuple[str, str, str]] = set()
     for key, found in before.items():
         for name, one in found.items():
             other = after.get(key, {}).get(name)
@@ -163,11 +181,17 @@ def _compare_places(told: Trial, before: Places, after: Places) -> None:
             if one.rule.file.states:
                 _compare_stated(told, where, one, other)
             if other.path == one.path:
+                changed |= {(at, kind, other.classes[at]) for at, kind in one.classes.items()}
                 continue
             if one.rule.imports:
                 told.differences.append(Difference(where, "place", one.path, other.path))
             else:
                 told.moved.append((where, one.path, other.path))
+    told.notices += [
+        f"{at}: its class {a} came back as {b or 'none'}, the first that the mapping names"
+        for at, a, b in sorted(changed)
+        if a and a != b
+    ]
 
 
 def _changed_constants(data: str, plan: Plan) -> list[Difference]:

@@ -71,7 +71,8 @@ def test_check_says_what_each_rule_finds(run, scan: Path) -> None:
     done = run("nxconvert", "mapping", "check", "soleil.yaml", "--on", "scan.nxs")
     assert done.returncode == 0, done.stderr
     assert "soleil.yaml: valid, 4 rules" in done.stdout
-    assert "invertible: all that it exports comes back to its place" in done.stdout
+    assert "invertible: all that it exports comes back" in done.stdout
+    assert "{beamline} comes back as SIXS, whatever it was" in done.stdout
     assert "scan_data:NXdata/{counter} -> /scan_1/scan_data/angle (3)" in done.stdout
     assert "absent -> nothing" in done.stdout
     assert "/scan_1/SIXS/mu/offset" in done.stdout.partition("no rule takes 1 dataset")[2]
@@ -137,6 +138,20 @@ ONE_WAY = {
         ),
         ["it is for export only; its columns come back at the place of the rule at m.yaml:6:5"],
     ),
+    "another name": (
+        (
+            '  - {tree: "/{scan:NXentry}/{line=ID1:NXinstrument}/{m:NXpositioner}/value", field: "m/{m}"}\n'
+            '  - {tree: "/{scan:NXentry}/{line=ID1:NXinstrument}/{m:NXpositioner}/offset", field: "o/{m}"}\n'
+        ),
+        ["{line} comes back as ID1, whatever it was; its place is in record: or in the field's name"],
+    ),
+    "another class": (
+        (
+            '  - {tree: "/{scan:NXentry}/{kind:NXorientation|NXtranslation}/{x}", field: "{kind}/{x}"}\n'
+            '  - {tree: "/{scan:NXentry}/{kind:NXorientation|NXtranslation}/in/{x}", field: "{kind}/in/{x}"}\n'
+        ),
+        ["groups of class NXtranslation come back as NXorientation"],
+    ),
 }
 
 
@@ -146,7 +161,7 @@ def test_what_stands_in_the_way_back(name: str) -> None:
     layout = compile_text(f"nxconvert: 1\nname: m\nrecord: [scan]\nrules:\n{rules}", "m.yaml")
     assert [x.why for x in obstacles(layout)] == reasons
     assert all(x.elsewhere for x in obstacles(layout)) == (
-        name in ("elsewhere", "header values of a name of their own")
+        name in ("elsewhere", "header values of a name of their own", "another name", "another class")
     )
 
 
@@ -380,3 +395,15 @@ def test_the_full_report_lists_what_no_rule_takes(run, scan: Path) -> None:
     assert left < set(every)
     assert f"no rule of the mapping takes {'one dataset' if len(left) == 1 else f'{len(left)} datasets'}" in said
     assert run(*full[:-1], "all", "--overwrite").returncode == 2
+
+
+def test_a_class_that_changes_on_the_way_is_told(run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nxs", "w") as file:
+        for path, kind in (("e", "NXentry"), ("e/o", "NXorientation"), ("e/t", "NXtranslation")):
+            file.create_group(path).attrs["NX_class"] = kind
+        file["e/o/value"], file["e/t/value"] = 1.0, 2.0
+    rule = '{tree: "/{scan:NXentry}/{kind:NXorientation|NXtranslation}/{x}", field: "{kind}/{x}", each: record}'
+    (tmp_path / "m.yaml").write_text(f"nxconvert: 1\nname: m\nrecord: [scan]\nrules:\n  - {rule}\n")
+    done = run("nxconvert", "mapping", "test", "m.yaml", "a.nxs")
+    assert done.returncode == 0
+    assert "/e/t: its class NXtranslation came back as NXorientation" in done.stdout + done.stderr

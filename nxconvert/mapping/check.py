@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import field
 from typing import Any
 
@@ -18,6 +18,7 @@ from nxconvert.mapping.imports import Importer
 from nxconvert.mapping.load import asked_for, load
 from nxconvert.mapping.model import ROLES, Mapping, Obstacle, Rule
 from nxconvert.mapping.stated import KINDS, arithmetic
+from nxconvert.mapping.steps import Step
 from nxconvert.mapping.walk import Walker, steps_there
 from nxconvert.record import Field
 from nxconvert.tree import Dataset, Group
@@ -33,7 +34,27 @@ def obstacles(layout: Mapping) -> list[Obstacle]:
     except MappingError:
         return [Obstacle(r, "no rule of this mapping is for import") for r in layout.rules if r.exports]
     found = [o for r in layout.rules if r.exports and (o := _obstacle(r, importer)) is not None]
-    return found + [o for r in layout.rules if r.exports and r.imports and (o := _shares(r, layout)) is not None]
+    found += [o for r in layout.rules if r.exports and r.imports and (o := _shares(r, layout)) is not None]
+    return found + list(_changes(layout, {o.rule.index for o in found}))
+
+
+def _changes(layout: Mapping, but: Collection[int]) -> Iterator[Obstacle]:
+    """Yield what comes back under another name or in another class, each step at the first rule that has it."""
+    told: set[Step] = set()
+    for rule in layout.rules:
+        if not rule.exports or rule.name is None or rule.index in but:
+            continue
+        known = {*rule.name.captures, *layout.key}
+        new = [step for step in rule.steps if step not in told]
+        lost = [s for s in new if s.captures and s.default and not s.role and s.name not in known]
+        several = [s for s in new if len(s.classes) > 1]
+        told.update(new)
+        if lost:
+            what = " and ".join(f"{{{s.name}}} comes back as {s.default}, whatever it was" for s in lost)
+            yield Obstacle(rule, f"{what}; its place is in record: or in the field's name", True)
+        if several:
+            what = " and ".join(f"{' or '.join(s.classes[1:])} come back as {s.classes[0]}" for s in several)
+            yield Obstacle(rule, f"groups of class {what}", True)
 
 
 def of_name(layout: Mapping) -> dict[str, Rule | None]:

@@ -280,6 +280,9 @@ def _written(name: str, source: str, entry_name: str, entry: Group, main: _Part,
         under = when = f"/{entry_name}"
     if not main.group.nx_class or not main.steps:
         when += "/" + next(iter(main.datasets))
+    trees = [under, *(r.tree for r in rules)]
+    # a name that is in no field's name comes back as it was only when the key of the record tells it
+    key = [name for name in ("scan", "beamline") if any(f"{{{name}=" in t or f"{{{name}:" in t for t in trees)]
     lines = [
         f"# Drafted by 'nxconvert mapping new' from {_some([source])}. Edit it, then:",
         "#   nxconvert mapping check FILE --on DATA    what each rule finds, and whether all comes back",
@@ -288,7 +291,7 @@ def _written(name: str, source: str, entry_name: str, entry: Group, main: _Part,
         f"name: {json.dumps(name)}",
         f"title: {json.dumps(f'files like {source}')}",
         "# One record for each of these: the capture {scan} is its name." if "{scan" in under else "# There is one.",
-        "record: [scan]" if "{scan" in under else "record: []",
+        f"record: [{', '.join(key)}]",
         "# How 'auto' tells this layout from others, once it is shipped.",
         f"when: [{json.dumps(when)}]",
         "# All paths of the rules stand under this one; the name after = is for records that have none.",
