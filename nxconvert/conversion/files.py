@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from nxconvert import fit, mapping, naming
 from nxconvert.conversion.inputs import OneDataset, open_records, with_roles
@@ -28,6 +28,9 @@ LARGE = 4 << 20
 
 WORTH_A_PROCESS = 4
 """How many records are worth a process of their own."""
+
+IMAGE = 2
+"""Dimensions of an image."""
 
 
 class IntoFiles:
@@ -85,13 +88,13 @@ class IntoFiles:
                 if taken.get(path) == place.file and not self.many and not self.names.is_folder and not self.plan.name:
                     raise UsageError(
                         f"{place} has {len(keys)} records, a {self.format.name} file holds one",
-                        f"write into a folder: {path.stem}/ --to {self.format.name}",
+                        self._into_a_folder(path),
                     )
                 what = f"{place} ({'_'.join(key.values())})" if key else str(place)
                 if path not in taken:
                     self.publisher.reserve(path, what)
                 elif not (self.many and (taken[path] == place.file or not self.names.is_folder)):
-                    self.publisher.clash(path, what)
+                    self._clash(path, what)
                 taken[path] = place.file
 
     def _values(self, record: Record) -> dict[str, Any]:
@@ -105,6 +108,17 @@ class IntoFiles:
                 message = f"{record.source}: nothing says {name}, which the template {self.names.template!r} has"
                 raise InputError(message, f"leave {{{name}}} out of --name, or give the file a name that says it")
         return known
+
+    def _into_a_folder(self, path: Path) -> str:
+        """Return a tip for several records and the name of one file."""
+        return f"write into a folder: {path.stem}/ --to {self.format.name}"
+
+    def _clash(self, path: Path, what: str) -> NoReturn:
+        """Refuse a name that two records would have; a single one was asked for, or a template makes it so."""
+        tip = "" if self.names.is_folder or self.plan.name else self._into_a_folder(path)
+        if tip and self.format.holds.min_item_rank == IMAGE:
+            tip += f"; for one stack, 'nxconvert pack FOLDER -o {path.stem}.h5', then convert that"
+        self.publisher.clash(path, what, tip)
 
     def _check_folder(self, path: Path) -> None:
         """Never replace a folder that holds anything but files of this format."""

@@ -80,8 +80,15 @@ class Publisher:
         if path.exists() and not (self.overwrite or self.adding):
             raise UsageError(f"{path} exists already", "choose another name, or add --overwrite")
 
-    def clash(self, path: Path, what: str) -> NoReturn:
+    def clash(self, path: Path, what: str, tip: str = "") -> NoReturn:
         """Refuse a name that two outputs would have.
+
+        Parameters
+        ----------
+        path, what
+            As those of ``reserve``.
+        tip
+            How to mend it; default: by a template of names.
 
         Raises
         ------
@@ -91,7 +98,7 @@ class Publisher:
         first = self._taken.get(str(path.absolute()).casefold(), "another")
         raise UsageError(
             f"{what} and {first} would both be written to {path}",
-            "tell them apart with --name, e.g. --name '{stem}_{entry}{ext}'",
+            tip or "tell them apart with --name, e.g. --name '{stem}_{entry}{ext}'",
         )
 
     def part(self, path: Path) -> Path:
