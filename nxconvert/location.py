@@ -83,6 +83,18 @@ class Location:
         return text
 
 
+def meant(file: str) -> str:
+    """Return the place that was meant where one colon, or none, stands between a file that is there and a path in it.
+
+    An empty text when no beginning of the name is a file.
+    """
+    for at, sign in enumerate(file):
+        if sign in "/\\:" and Path(file[:at]).is_file():
+            inner = file[at:].strip("/\\:")
+            return f"{file[:at]}::/{inner}" if inner else file[:at]
+    return ""
+
+
 STDIN = "standard input"
 
 

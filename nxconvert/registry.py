@@ -19,10 +19,12 @@ from typing import Any
 
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import Format, Head
-from nxconvert.location import Location
+from nxconvert.location import Location, meant
 
 HEAD = 64 << 10
 GROUP = "nxconvert.formats"
+
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 
 broken: dict[str, str] = {}
 """Formats that failed to load: name of the plugin -> the reason."""
@@ -161,6 +163,10 @@ def for_output(location: Location, name: str | None = None) -> Format:
     else:
         extension = Path(location.file).suffix.lower()
         found = [f for f in formats().values() if f.create is not None and extension in f.extensions]
+        folder = location.file.endswith(("/", "\\")) or location.path.is_dir()
+        if not found and extension and not location.is_stream and not folder:
+            tip = "write .csv with --dialect excel" if extension in _SHEETS else "'nxconvert formats' lists what is"
+            raise UsageError(f"{location.file}: {extension} is not written", tip)
         if not found or location.is_stream:
             what = "standard output" if location.is_stream else f"{location.file!r}"
             raise UsageError(f"{what} does not say which format to write", "name it with --to, e.g. --to csv")
@@ -184,9 +190,10 @@ def head(location: Location) -> Head:
     try:
         with path.open("rb") as file:
             return Head(path, file.read(HEAD))
-    except FileNotFoundError:
-        tip = ""
-        if path.parent.is_dir():
+    except (FileNotFoundError, NotADirectoryError):
+        place = meant(location.file)
+        tip = f"did you mean {place}?" if place else ""
+        if not place and path.parent.is_dir():
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1)
             tip = f"did you mean {path.parent / near[0]}?" if near else ""
         raise InputError(f"there is no file {location.file}", tip) from None

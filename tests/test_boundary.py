@@ -88,7 +88,7 @@ def test_a_closed_pipe_is_silent_and_no_success(command: str, both: bool) -> Non
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
-        ("nxconvert convert SCAN out.xyz --json", 2, "'out.xyz' does not say which format to write"),
+        ("nxconvert convert SCAN out.xyz --json", 2, "out.xyz: .xyz is not written"),
         ("nxconvert convert SCAN out.h5 --nonsense --json", 2, "no such option: --nonsense"),
         ("nxconvert compare SCAN --json", 2, "missing argument 'B'"),
         ("nxconvert --json nonsense", 2, "no such option: --json"),

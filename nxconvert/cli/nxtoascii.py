@@ -60,6 +60,7 @@ def run(
     from nxconvert.cli.report import run_plan
 
     format = o.choice(format.upper(), "--format", tuple(_FORMATS))
+    o.refuse_output(files, (".csv", ".dat", ".txt", ".spec", ".asc"), "nxtoascii")
     if not selected.name and format == "SPEC":
         selected = replace(selected, name="{stem}_{entry}{ext}")
     plan = o.plan(

@@ -46,6 +46,7 @@ def run(
     """Write the images of NeXus/HDF5 files as TIFF: one file (or folder) for each stack, everything else in its header."""
     from nxconvert.cli.report import run_plan
 
+    o.refuse_output(files, (".tif", ".tiff"), "nxtotiff")
     plan = o.plan(
         selected,
         limits,

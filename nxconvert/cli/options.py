@@ -328,6 +328,23 @@ def settings(texts: list[str], from_: str | None, output: str = "", to: str | No
     return found
 
 
+def refuse_output(files: list[str], endings: tuple[str, ...], command: str) -> None:
+    """Refuse what looks like the name of an output among the inputs, before any work is done.
+
+    Raises
+    ------
+    UsageError
+        When the last of several is not there, and ends as outputs or folders do.
+    """
+    from nxconvert.errors import UsageError
+
+    last = files[-1]
+    if len(files) < 2 or last == "-" or re.search(r"::|[*?\[]", last) or Path(last).exists():
+        return
+    if Path(last).suffix.lower() in ("", *endings):
+        raise UsageError(f"there is no file {last}", f"{command} takes inputs; --outdir names the folder of the outputs")
+
+
 def switch(name: str) -> str:
     """Return what one types for an option of a format."""
     known = any(f.name == name for f in fields(Switches))
