@@ -165,3 +165,18 @@ def test_loading_a_command_leaves_ctrl_c_as_it_was() -> None:
     code = "import signal, nxconvert.cli.main; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals to open on this system")
+def test_a_terminal_gets_text_only() -> None:
+    reader, terminal = os.openpty()
+    try:
+        binary = run("nxconvert convert SCAN::/2.1/measurement/pilatus - --to tiff", stdout=terminal)
+        text = run("nxconvert convert SCAN::/1.2/measurement/elapsed - --to csv", stdout=terminal)
+        assert binary.returncode == 2
+        assert "tiff is binary, which a terminal cannot show" in binary.stderr
+        assert text.returncode == 0
+        assert b"elapsed" in os.read(reader, 4096)
+    finally:
+        os.close(terminal)
+        os.close(reader)

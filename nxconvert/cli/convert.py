@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -53,4 +54,25 @@ def run(
         validate=o.choice(validate, "--validate", ("nxdl",)) if validate else "",
         options=switches.stated | o.settings(set or [], from_, places[-1], to),
     )
+    if places[-1] == "-" and sys.stdout is not None and sys.stdout.isatty():
+        _refuse_terminal(to)
     return run_plan(places[:-1], places[-1], plan, running)
+
+
+def _refuse_terminal(to: str | None) -> None:
+    """Refuse to write what is no text to a terminal.
+
+    Raises
+    ------
+    UsageError
+        When the output's format is binary: those that seek are.
+    """
+    from nxconvert import registry
+    from nxconvert.errors import UsageError
+    from nxconvert.location import Location
+
+    format = registry.for_output(Location("-"), to)
+    if format.seeks:
+        raise UsageError(
+            f"{format.name} is binary, which a terminal cannot show", "name a file, or lead it into one with > FILE"
+        )

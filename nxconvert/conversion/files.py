@@ -264,6 +264,9 @@ class IntoFiles:
     def _published(self, path: Path) -> None:
         if str(path) != "-":
             self.report.outputs.append(str(path))
+        if path.suffix in self.format.extensions and path.is_dir():
+            count = f"{sum(1 for _ in path.iterdir()):,}"
+            self.report.remark(f"{path} is a folder of {count} files, since each holds one frame")
 
     def _finish(self) -> None:
         """Wait until all that was written is published; what cannot be, fails by itself."""
