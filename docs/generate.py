@@ -164,7 +164,6 @@ def _holds(f: Format) -> Iterator[str]:
         yield f"- a row of a column holds: {item}"
     yield f"- types: {', '.join(kinds)}"
     yield f"- header values: {'yes' if holds.header else 'no'}; units and other attributes: {_yes(holds.attrs)}"
-    yield f"- standard output: {_yes(not f.seeks)}"
 
 
 def _yes(value: object) -> str:

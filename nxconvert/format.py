@@ -6,6 +6,7 @@ A format is one file with ``FORMAT = Format(...)``. It never knows about NeXus l
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -100,7 +101,7 @@ class RecordSink(Sink):
 
 
 class FileSink(RecordSink):
-    """An output of records that is one file, written from its beginning to its end.
+    """An output of records that is one file.
 
     Parameters
     ----------
@@ -122,10 +123,15 @@ class FileSink(RecordSink):
         except OSError as error:
             raise OutputError(f"{path} cannot be created: {error.strerror}") from None
 
-    def put(self, data: bytes | memoryview) -> None:
-        """Write bytes."""
+    def put(self, data: bytes | memoryview, at: int | None = None) -> None:
+        """Write bytes: behind what there is, or over it ``at`` an offset, which only a format that ``seeks`` may do."""
         try:
+            if at is None:
+                self.file.write(data)
+                return
+            self.file.seek(at)
             self.file.write(data)
+            self.file.seek(0, os.SEEK_END)
         except OSError as error:
             raise self._failed(error) from None
 
@@ -237,9 +243,9 @@ class Holds:
     tree
         Whether it holds a tree; otherwise records.
     item_rank
-        The highest rank of a row's item: 0 for a table of columns, 2 for frames.
+        The highest rank of a row's item: 0 for a table of columns, 2 for frames, 30 for any array.
     min_item_rank
-        The lowest: 2 for an image format.
+        2 for an image format, which is given one stack of frames, and columns of numbers beside it; else 0.
     records
         How many records fit one file: 1, or None for any number.
     kinds
@@ -367,7 +373,8 @@ class Format:
     refused
         Why a recognised format is not read, with the way out.
     seeks
-        Whether writing needs a file that can seek, so that standard output is out.
+        Whether the writer goes back in its file; else it can write to a pipe too, as the conformance kit tries. To
+        standard output goes either: a conversion writes a temporary file, and copies it when it is complete.
     dissect
         Says how a file of images is made, from its headers alone; None when the format has no such files.
     spreads

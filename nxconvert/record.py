@@ -156,8 +156,8 @@ class Record:
         return "_".join(self.key.values())
 
     @property
-    def rows(self) -> int | None:
-        """Number of rows: the length of the longest per-row field; None when it is not known until read."""
+    def rows(self) -> int:
+        """Number of rows: the length of the longest per-row field."""
         return max((f.shape[0] for f in self.fields.values() if f.per_row), default=0)
 
     @property

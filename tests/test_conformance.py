@@ -1,16 +1,20 @@
 """Every registered format runs through the conformance kit; a new one does so by being there."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from nxconvert import registry
 from nxconvert.array import Values
+from nxconvert.format import Holds
 from nxconvert.record import Field, Record, Role
-from nxconvert.testing import FormatConformance
+from nxconvert.testing import FormatConformance, records
 
 
 class _Csv(FormatConformance):
@@ -116,3 +120,29 @@ for _format in registry.formats().values():
     _base = HOOKS.get(_format.name, FormatConformance)
     _name = "Test" + "".join(part.capitalize() for part in _format.name.replace("_", "-").split("-"))
     globals()[_name] = type(_name, (_base,), {"format": _format, "__module__": __name__})
+
+
+@settings(max_examples=50, deadline=None)
+@given(records(Holds(item_rank=30, kinds="biufcS")))
+def test_records_for_a_format_of_any_rank_are_small(record: Record) -> None:
+    assert all(len(f.item_shape) <= 4 for f in record.columns)
+    assert sum(block.rows for block in record.blocks(budget=1 << 20)) == record.rows
+
+
+@pytest.mark.parametrize("name", ["cbf", "edf", "hdf5", "tiff"])
+def test_a_binary_file_goes_to_standard_output(tmp_path: Path, name: str) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "frame.tif", np.arange(20, dtype=np.uint16).reshape(4, 5))
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        command = [sys.executable, "-m", "nxconvert.cli.main", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+
+    printed = run("convert", "frame.tif", "-", "--to", name)
+    assert printed.returncode == 0, printed.stderr
+    written = f"written{registry.by_name(name).extensions[0]}"
+    (tmp_path / f"printed{Path(written).suffix}").write_bytes(printed.stdout)
+    assert run("convert", "frame.tif", written).returncode == 0
+    compared = run("compare", written, f"printed{Path(written).suffix}")
+    assert compared.returncode == 0, compared.stdout + compared.stderr

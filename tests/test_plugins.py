@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,10 +164,24 @@ def tth(tmp_path: Path) -> Path:
     )
 
 
-def test_the_format_of_the_how_to_passes_the_kit(tth: Path) -> None:
-    done = run(tth, "-q", "-p", "no:cacheprovider", "--rootdir", tth, "test_tth.py", module="pytest")
+def kit(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run(folder, "-q", "-p", "no:cacheprovider", "--rootdir", folder, *arguments, module="pytest")
+
+
+@pytest.mark.parametrize("name", ["tth", "fxye", "rows"])
+def test_the_formats_of_the_how_to_pass_the_kit_as_two_files_in_a_folder(tmp_path: Path, name: str) -> None:
+    files = files_of("write-a-format.md")
+    for file in (f"nxconvert_{name}.py", f"test_{name}.py"):
+        (tmp_path / file).write_text(files[file], "utf-8")
+    done = kit(tmp_path, f"test_{name}.py")
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d\d passed", done.stdout)
+
+
+def test_the_format_of_the_how_to_passes_the_kit_installed(tth: Path) -> None:
+    done = kit(tth, "test_tth.py", "-k", "recognised or claimed or library")
+    assert done.returncode == 0, done.stdout
+    assert "3 passed, 1 skipped" in done.stdout
 
 
 def test_a_kit_that_finds_nothing_would_be_noticed(tth: Path) -> None:
@@ -175,9 +190,7 @@ def test_a_kit_that_finds_nothing_would_be_noticed(tth: Path) -> None:
     bad = good.replace('separator=b" "', 'separator=b" ", float_format="%.15g"')
     assert bad != good
     (tth / "nxconvert_tth.py").write_text(bad, "utf-8")
-    done = run(
-        tth, "-q", "-p", "no:cacheprovider", "--rootdir", tth, "-k", "plain_content", "test_tth.py", module="pytest"
-    )
+    done = kit(tth, "-k", "plain_content", "test_tth.py")
     assert done.returncode == 1
     assert "no loss says so" in done.stdout
 
@@ -211,11 +224,54 @@ def fxye(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_format_with_prescribed_units_passes_the_kit(fxye: Path) -> None:
-    done = run(fxye, "-q", "-p", "no:cacheprovider", "--rootdir", fxye, "test_fxye.py", module="pytest")
+def test_the_format_with_prescribed_units_passes_the_kit_installed(fxye: Path) -> None:
+    done = kit(fxye, "test_fxye.py", "-k", "recognised or claimed or library")
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\d\d passed", done.stdout)
-    assert "skipped" not in done.stdout
+    assert "4 passed" in done.stdout
+
+
+@pytest.mark.parametrize("installation", ["alone", "installed"])
+def test_a_kit_that_meets_foreign_files_it_does_not_recognise_says_so(fxye: Path, installation: str) -> None:
+    good = (fxye / "nxconvert_fxye.py").read_text("utf-8")
+    bad = good.replace(r"\bFXYE?\s*$", r"\bFXYE\s*$")
+    assert bad != good
+    (fxye / "nxconvert_fxye.py").write_text(bad, "utf-8")
+    if installation == "alone":
+        shutil.rmtree(fxye / "nxconvert-fxye-1.0.dist-info")
+    done = kit(fxye, "test_fxye.py", "-k", "another_library_wrote")
+    assert done.returncode == 1
+    assert "it does not recognise what another library wrote" in done.stdout
+
+
+def test_a_count_of_rows_in_a_header_is_right(fxye: Path) -> None:
+    (fxye / "a.csv").write_text("angle [deg],counts\n" + "".join(f"{n},{n * n}\n" for n in range(1, 400)))
+    done = run(fxye, "convert", "a.csv", "a.fxye", "--roles", "x=angle,signal=counts")
+    assert done.returncode == 0, done.stderr
+    assert (fxye / "a.fxye").read_text("utf-8").splitlines()[2] == "BANK 1 399 399 CONS 0 0 0 0 FXY"
+
+
+def test_a_format_of_any_rank_passes_the_kit(tmp_path: Path) -> None:
+    files = files_of("write-a-format.md")
+    any_rank = files["nxconvert_rows.py"].replace("item_rank=2", "item_rank=30")
+    assert any_rank != files["nxconvert_rows.py"]
+    (tmp_path / "nxconvert_rows.py").write_text(any_rank, "utf-8")
+    (tmp_path / "test_rows.py").write_text(files["test_rows.py"], "utf-8")
+    done = kit(tmp_path, "test_rows.py", "-k", "what_was_written or grid")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_the_binary_format_of_the_how_to_keeps_images_beside_numbers(tmp_path: Path) -> None:
+    modules = {"nxconvert_rows.py": files_of("write-a-format.md")["nxconvert_rows.py"]}
+    installed(tmp_path, "nxconvert-rows", modules, {"rows": "nxconvert_rows:FORMAT"})
+    for step in ((f"{ROOT / 'testdata' / 'scan.h5'}::/2.1", "a.rows"), ("a.rows", "b.h5")):
+        done = run(tmp_path, "convert", *step)
+        assert done.returncode == 0, done.stderr
+    with h5py.File(ROOT / "testdata" / "scan.h5") as first, h5py.File(tmp_path / "b.h5") as second:
+        for name in ("pilatus", "mca"):
+            a, b = first[f"2.1/measurement/{name}"], second[f"2.1/measurement/{name}"]
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert np.array_equal(a[()], b[()])
 
 
 def test_the_format_with_prescribed_units_gives_degrees_and_takes_them_back(fxye: Path) -> None:

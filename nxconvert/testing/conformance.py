@@ -312,7 +312,7 @@ class FormatConformance:
             wanted = self.foreign(path)
             if wanted is None:
                 pytest.skip("no other library is named by foreign()")
-            assert registry.detect(Location(str(path)), _head(path), self._registered()) is not None
+            self._recognised(_head(path), "what another library wrote")
             with self.open(path) as source:
                 found = contents if isinstance(contents := faults.contents(source), dict) else _by_name(contents)
             self._compare(wanted, found, "the format")
@@ -330,21 +330,20 @@ class FormatConformance:
 
     # Recognising files
 
-    def _registered(self) -> str | None:
-        return self.format.name if registry.formats().get(self.format.name) is self.format else None
+    def _recognised(self, head: Head, what: str) -> None:
+        """Demand that the format knows a file as its own and, once it is installed, that it is the one to read it."""
+        assert self.format.sniff(head) >= 1, f"it does not recognise {what}"
+        if registry.formats().get(self.format.name) is self.format and self.format.open is not None:
+            assert registry.detect(Location(str(head.path)), head) is self.format, f"another format takes {what}"
 
     def test_its_files_are_recognised_by_it_alone(self) -> None:
         self._writes()
         with TemporaryDirectory() as folder:
             head = _head(self.write(self._plain(), Path(folder), Report()))
-            level = self.format.sniff(head)
-            assert level >= 1, "it does not recognise what it wrote"
+            self._recognised(head, "what it wrote")
             others = {f.name: f.sniff(head) for f in registry.formats().values() if f.name != self.format.name}
             rivals = {n for n, other in others.items() if other >= 2} - self.shares
             assert not rivals, f"{', '.join(sorted(rivals))} claims its files with certainty"
-            if self._registered() and self.format.open is not None:
-                assert head.path is not None
-                assert registry.detect(Location(str(head.path)), head) is self.format
 
     def test_other_input_is_not_claimed(self) -> None:
         def check(start: bytes) -> None:

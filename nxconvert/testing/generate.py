@@ -19,6 +19,9 @@ from nxconvert.format import Holds
 from nxconvert.record import Field, Record, Role
 from nxconvert.tree import Link, NewDataset, NewGroup
 
+HIGHEST = 4
+"""The highest rank of a generated item: of a format that holds any, more would take gigabytes and show nothing new."""
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Array = np.ndarray[Any, Any]
 
@@ -148,7 +151,7 @@ def records(draw: Draw, holds: Holds, kinds: str | None = None) -> Record:
 
 def _column(draw: Draw, holds: Holds, kinds: str, rows: int, name: str) -> Field:
     length = rows if draw(st.integers(0, 3)) else draw(st.integers(0, rows))
-    rank = draw(st.integers(0, holds.item_rank)) if holds.min_item_rank == 0 else 0
+    rank = draw(st.integers(0, min(holds.item_rank, HIGHEST))) if holds.min_item_rank == 0 else 0
     item = tuple(draw(st.integers(1, 3)) for _ in range(rank))
     array = draw(dtypes(kinds).flatmap(lambda d: values(d, (length, *item))))
     mask = None
