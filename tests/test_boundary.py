@@ -180,3 +180,20 @@ def test_a_terminal_gets_text_only() -> None:
     finally:
         os.close(terminal)
         os.close(reader)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals to open on this system")
+@pytest.mark.parametrize("command", ["list", "check bliss --on SCAN"])
+def test_tables_of_mappings_fit_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    reader, terminal = os.openpty()
+    try:
+        wide = run(f"nxconvert mapping {command}")
+        assert max(map(len, wide.stdout.splitlines())) > 80  # a program gets whole lines
+        assert run(f"nxconvert mapping {command}", stdout=terminal).returncode == 0
+        lines = os.read(reader, 1 << 16).decode().splitlines()
+        assert len(lines) > len(wide.stdout.splitlines())
+        assert not [line for line in lines if len(line) > 80 and SCAN not in line and "/" not in line.split()[-1]]
+    finally:
+        os.close(terminal)
+        os.close(reader)

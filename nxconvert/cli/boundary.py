@@ -24,6 +24,9 @@ from nxconvert.cli.groups import spread
 if TYPE_CHECKING:
     from nxconvert.errors import NxconvertError
 
+_NARROW = 20
+"""Columns of a terminal in which nothing is broken any more."""
+
 OK, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
 
 
@@ -66,6 +69,7 @@ def _parsed(app: typer.Typer, name: str) -> int:
     ``typer`` has a function for it, which would end the process itself on Ctrl-C and closed pipes.
     """
     _spare_validator()
+    _show_arguments_plainly()
     program: Any = get_command(app)
     refused: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
     try:
@@ -107,6 +111,18 @@ def _spare_validator() -> None:
         usual = getattr(kind, "get_runtime_param", None)
         if usual is not None:
             kind.get_runtime_param = lambda self, usual=usual: _AsTyped(lambda: usual(self))
+
+
+def _show_arguments_plainly() -> None:
+    """Have ``--help`` show arguments as they are written, ``IN... OUT``, in every version of typer.
+
+    Some put braces and dots around them and the type of Python behind them, which says nothing to those who type.
+    """
+    from typer.core import TyperArgument
+
+    kind: Any = TyperArgument
+    kind.get_usage_pieces = lambda self, context: [self.metavar or self.name.upper()]
+    kind.get_help_record = lambda self, context: (self.metavar or self.name.upper(), self.help or "")
 
 
 class _AsTyped:
@@ -248,6 +264,16 @@ def say(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
     except OSError:
         _write_no_more(sys.stderr)  # nobody can be told
+
+
+def broken(text: str, start: int) -> list[str]:
+    """Break a text into lines that fit behind ``start`` columns of a terminal; elsewhere it stays one line."""
+    import shutil
+    import textwrap
+
+    room = shutil.get_terminal_size().columns - start
+    wrapped = textwrap.TextWrapper(room, break_long_words=False, break_on_hyphens=False)
+    return wrapped.wrap(text) if sys.stdout.isatty() and room > _NARROW else [text]
 
 
 def printable(text: str) -> str:

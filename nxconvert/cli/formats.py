@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import OK, command, say
+from nxconvert.cli.boundary import OK, broken, command, say
 
 if TYPE_CHECKING:
     from nxconvert.format import Format, Option
-
-_NARROW = 20
-"""Columns of a terminal in which nothing is broken any more."""
 
 
 @command
@@ -50,16 +44,10 @@ def run(
     for f in known.values():
         extensions = " ".join(f.extensions[:4])
         start = f"{f.name:<12} {_yes(f.open):<6} {_yes(f.create):<7} {extensions:<24} "
-        for line in _broken(_holds(f), len(start)):
+        for line in broken(_holds(f), len(start)):
             print(start + line)
             start = " " * len(start)
     return OK
-
-
-def _broken(text: str, start: int) -> list[str]:
-    """Break a text into lines that fit behind a start on a terminal; elsewhere a format is one line."""
-    room = shutil.get_terminal_size().columns - start
-    return textwrap.wrap(text, room) if sys.stdout.isatty() and room > _NARROW else [text]
 
 
 def _yes(thing: object) -> str:

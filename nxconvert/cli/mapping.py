@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nxconvert.cli import options as o
-from nxconvert.cli.boundary import FAILED, OK, command, complain, printable, say
+from nxconvert.cli.boundary import FAILED, OK, broken, command, complain, printable, say
 
 if TYPE_CHECKING:
     from nxconvert.mapping import Mapping
@@ -41,7 +41,7 @@ def list_(json: o.Json = False, debug: o.Debug = False) -> int:
         return OK
     print(f"{'mapping':<12} {'shipped':<8} for")
     for m in known:
-        print(f"{m.name:<12} {'yes':<8} {m.title}")
+        _table_line(f"{m.name:<12} {'yes':<8} ", m.title)
     return OK
 
 
@@ -70,7 +70,9 @@ def check(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """Check a mapping: whether it is valid, whether it goes both ways, and what it finds in a file.
+    """Check a mapping, and what it finds in a file.
+
+    Whether it is valid, whether it goes both ways, and with --on what each rule finds.
 
     Exit code 1: it is wrong, or finds nothing.
     """
@@ -129,7 +131,7 @@ def _tell_checked(layout: Mapping, standing: list[Any]) -> None:
     else:
         print("invertible: all that it exports comes back, some of it at another place")
     for x in blocking or standing:
-        print(f"  {x.rule.where}: {x.rule.file.tree}: {x.why}")
+        _table_line("  ", f"{x.rule.where}: {x.rule.file.tree}: {x.why}")
 
 
 def _tell_dry(found: DryRun, data: str) -> None:
@@ -140,10 +142,17 @@ def _tell_dry(found: DryRun, data: str) -> None:
         example = printable(f.example) + shapes if f.objects else "nothing"
         example += f", {f.wrong:,} of them not {f.rule.file.constant!r}" if f.wrong else ""
         each = f.rule.each if f.rule.file.constant is None else "-"
-        print(f"{f.records:>7,} {f.objects:>7,}  {each:<6}  {f.rule.file.tree} -> {example}")
+        _table_line(f"{f.records:>7,} {f.objects:>7,}  {each:<6}  ", f"{f.rule.file.tree} -> {example}")
     if found.left:
         print(f"no rule takes {_many(len(found.left), 'dataset')}:")
         _some(f"  {path}" for path in found.left)
+
+
+def _table_line(start: str, text: str) -> None:
+    """Print a line of a table; on a terminal its last column is broken into lines of its own."""
+    for line in broken(text, len(start)):
+        print(start + line)
+        start = " " * len(start)
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
@@ -181,7 +190,9 @@ def try_out(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """Try a mapping out and back: export a file, import that again, and compare all that the mapping takes.
+    """Try a mapping on a file: out and back.
+
+    The file is exported, imported again, and all that the mapping takes is compared.
 
     Values, types, units and places must be the same. Exit code 1: something differs, and where.
     """
@@ -250,7 +261,9 @@ def explain(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """Say which mapping --mapping auto takes for a file, and why: which paths of each are there, which are not.
+    """Say which mapping --mapping auto takes, and why.
+
+    Which paths of each mapping are in the file, and which are not.
 
     Exit code 1: none fits.
     """
@@ -297,7 +310,10 @@ def new(
     overwrite: o.Overwrite = False,
     debug: o.Debug = False,
 ) -> int:
-    """Draft a mapping from a file: groups of columns, motors, titles and times, to be edited."""
+    """Draft a mapping from a file, to be edited.
+
+    It has the groups of columns, the motors, titles and times.
+    """
     from pathlib import Path
 
     from nxconvert.errors import UsageError

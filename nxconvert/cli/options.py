@@ -342,7 +342,9 @@ def refuse_output(files: list[str], endings: tuple[str, ...], command: str) -> N
     if len(files) < 2 or last == "-" or re.search(r"::|[*?\[]", last) or Path(last).exists():
         return
     if Path(last).suffix.lower() in ("", *endings):
-        raise UsageError(f"there is no file {last}", f"{command} takes inputs; --outdir names the folder of the outputs")
+        raise UsageError(
+            f"there is no file {last}", f"{command} takes inputs; --outdir names the folder of the outputs"
+        )
 
 
 def switch(name: str) -> str:
