@@ -664,11 +664,65 @@ WRONG = {
         "constant: 300 is no uint8",
         "another dtype",
     ),
-    "constant that is a list": (
-        rule('{tree: "/{scan}/a", constant: [1, 2]}'),
+    "constant of keys": (
+        rule('{tree: "/{scan}/a", constant: {x: 1}}'),
         "5:35",
         "rules.0.constant",
-        "one text or number",
+        "or e.g. [0, 0, -1]",
+    ),
+    "constant that lists lists": (
+        rule('{tree: "/{scan}/a", constant: [[1, 2], [3, 4]]}'),
+        "5:35",
+        "rules.0.constant: must be a text, a number, true or false, or a list of texts or of numbers",
+        "or e.g. [0, 0, -1]",
+    ),
+    "constant that lists nothing": (
+        rule('{tree: "/{scan}/a", constant: []}'),
+        "5:35",
+        "constant: the list is empty",
+        "write a list of numbers",
+    ),
+    "constant of numbers and texts": (
+        rule('{tree: "/{scan}/a", constant: [0, y, -1]}'),
+        "5:35",
+        "constant: [0, 'y', -1] has number and text",
+        "write a list of numbers",
+    ),
+    "constant of which one is of another dtype": (
+        rule('{tree: "/{scan}/a", constant: [0, -1], dtype: uint8}'),
+        "5:35",
+        "constant: -1 is no uint8",
+        "another dtype",
+    ),
+    "constant of texts with a dtype": (
+        rule('{tree: "/{scan}/a", constant: [a, b], dtype: uint8}'),
+        "5:35",
+        "constant: ['a', 'b'] is no uint8",
+        "leave dtype out",
+    ),
+    "constant that no integer holds": (
+        rule('{tree: "/{scan}/a", constant: 100000000000000000000}'),
+        "5:35",
+        "constant: 100000000000000000000 is no int64",
+        "such as float64",
+    ),
+    "a field of the units of a dataset": (
+        rule('{tree: "/{scan}/a", field: a}', '{tree: "/{scan}/a/@units", field: unit}'),
+        "6:12",
+        "tree: @units of a dataset belongs to the field that the dataset is",
+        "the field has its units",
+    ),
+    "a field of what plots say of a dataset": (
+        rule('{tree: "/{scan}/{c}", field: "{c}"}', '{tree: "/{scan}/{c}/@axes", field: "{c}@axes"}'),
+        "6:12",
+        "tree: @axes of a dataset belongs to the field that the dataset is",
+        "leave the rule out",
+    ),
+    "a field of an attribute of a stack": (
+        stacked('{tree: "d/@note", field: note, each: record}'),
+        "7:12",
+        "tree: a stack is made of the attributes that its records have",
+        "at the place of each record",
     ),
     "a guard of a tie": (
         HEAD

@@ -151,6 +151,48 @@ def test_constants_are_written_and_checked(tmp_path: Path) -> None:
     assert [(d.where, d.kind) for d in told.differences] == [("/s1/number", "constant")]
 
 
+def test_constants_may_be_lists(tmp_path: Path) -> None:
+    rules = (
+        "  - {tree: origin, constant: [0, 0], dtype: int32}\n"
+        "  - {tree: offset, constant: [0, 0.5, 1], units: mm}\n"
+        "  - {tree: parts, constant: [gas, liquid]}\n"
+        '  - {tree: "detector:NXdetector/@vector", constant: [0, 0, -1]}\n'
+        '  - {tree: "x/@vector", constant: [1, 0, 0]}\n'
+        '  - {tree: "x/@names", constant: [a, b]}\n'
+        "  - {tree: x, field: x, each: row}\n"
+    )
+    given = {"origin": np.zeros(2, "u1"), "offset": [0, 0.5, 2], "parts": "gas"}
+    _, back, report = both_ways(tmp_path, rules, x=[1.0, 2.0], **given)
+    with back:
+        assert (back["s1/origin"].dtype, back["s1/origin"][()].tolist()) == (np.int32, [0, 0])
+        assert (back["s1/offset"].dtype, back["s1/offset"][()].tolist()) == (np.float64, [0, 0.5, 1])
+        assert back["s1/offset"].attrs["units"] == "mm"
+        assert back["s1/parts"].asstr()[()].tolist() == ["gas", "liquid"]
+        assert back["s1/detector"].attrs["vector"].tolist() == [0, 0, -1]
+        assert back["s1/x"].attrs["vector"].dtype == np.int64
+        assert back["s1/x"].attrs["vector"].tolist() == [1, 0, 0]
+        assert back["s1/x"].attrs["names"].tolist() == ["a", "b"]
+    told = [str(n) for n in report.notices]
+    assert len(told) == 2
+    assert "/s1/offset is not [0, 0.5, 1], as" in told[0], "the values differ"
+    assert "/s1/parts is not ['gas', 'liquid'], as" in told[1], "one of two is not both"
+    (tmp_path / "b.h5").rename(tmp_path / "c.h5")
+    assert out_and_back(str(tmp_path / "m.yaml"), str(tmp_path / "c.h5")).differences == []
+
+
+def test_a_constant_attribute_of_what_is_not_there_is_not_written(tmp_path: Path) -> None:
+    rules = (
+        "  - {tree: x, field: x, each: row}\n"
+        "  - {tree: y, field: y, each: row}\n"
+        '  - {tree: "sample:NXsample/{c}", field: "sample/{c}", each: record}\n'
+        '  - {tree: "y/@vector", constant: [1, 0, 0]}\n'
+        '  - {tree: "sample:NXsample/tilt/@vector", constant: [0, 1, 0]}\n'
+    )
+    _, back, _ = both_ways(tmp_path, rules, x=[1.0, 2.0])
+    with back:
+        assert list(back["s1"]) == ["x"]
+
+
 def test_guards_share_a_path(tmp_path: Path) -> None:
     rules = (
         '  - {tree: "{c}", field: "{c}", each: row, rank: 1}\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.plot import GUESSED, WRITTEN_ON_FIELDS, Plot
 from nxconvert.mapping.split import has_place, stack_of, taken
 from nxconvert.mapping.stack import is_main, role_of
-from nxconvert.mapping.steps import Step, from_tree_name
+from nxconvert.mapping.steps import Step, from_tree_name, may_be
 from nxconvert.mapping.walk import Walker
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset, Node
@@ -37,6 +38,8 @@ class _Hit:
     attribute: Any = None
     plot: Plot | None = None
     name: str = ""
+    moved: Collection[str] = ()
+    """Attributes of the dataset that are fields of their own."""
 
     @property
     def field(self) -> str:
@@ -133,7 +136,7 @@ class Constant:
     rule, path, node
         As of a ``Find``.
     right
-        Whether it is what the mapping says.
+        Whether it is what the mapping says. An attribute of a dataset is, whatever it says: it comes back as it is.
     """
 
     rule: Rule
@@ -235,20 +238,35 @@ class Assembly:
                 raise InputError(
                     f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
                 )
-        for path in {c.path for c in self.constants()} & set(best):
+        constants = {c.path for c in self.constants()}
+        for path in constants & set(best):
             del best[path]  # it is written by the mapping itself
+        self._note_attributes(best, constants)
         return sorted(_without_second_names(best), key=lambda h: h.rule.index)
+
+    def _note_attributes(self, best: dict[str, _Hit], constants: Collection[str]) -> None:
+        """Note with datasets which of their attributes are fields; those of what does not come back are none."""
+        for path, hit in list(best.items()):
+            base = path.removesuffix(f"@{hit.name}")
+            if hit.rule.index not in self.layout.on_datasets or base in constants:
+                continue
+            whose = best.get(base)
+            if whose is None or (hit.rule.imports and not whose.rule.imports):
+                del best[path]
+            else:
+                whose.moved = {*whose.moved, hit.name}
 
     def _found(self, rule: Rule) -> Iterator[Any]:
         """Yield the matches of a rule, as far as they are wanted; those with a role say what the others are."""
         assert rule.name is not None
+        on_datasets = rule.index in self.layout.on_datasets
         if not self.only or not rule.name.captures or rule.role:
-            yield from self.walker.find(rule.steps, dict(self.bound))
+            yield from self.walker.find(rule.steps, dict(self.bound), on_datasets=on_datasets)
             return
         for name in self.only:
             captured = rule.name.match(name)
             if captured is not None:
-                yield from self.walker.find(rule.steps, {**captured, **self.bound})
+                yield from self.walker.find(rule.steps, {**captured, **self.bound}, on_datasets=on_datasets)
 
     def _check_constants(self) -> None:
         """Tell of what a mapping says is always the same, and is not."""
@@ -260,9 +278,14 @@ class Assembly:
     def constants(self) -> Iterator[Constant]:
         """Yield what is there of what the mapping says is always the same."""
         for rule in self.layout.constants:
-            for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound)):
-                right = _equal(attribute if node is None else node, rule.file.constant)
+            on_dataset = rule.index in self.layout.on_datasets
+            for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound), on_datasets=on_dataset):
+                right = (on_dataset and self._travels(rule)) or _equal(attribute if node is None else node, rule)
                 yield Constant(rule, path, node, right)
+
+    def _travels(self, rule: Rule) -> bool:
+        """Tell whether the dataset of an attribute is a field, which has its attributes with it."""
+        return any(r.exports and r.imports and may_be(rule.steps[:-1], r.steps) for r in self.layout.rules)
 
     def _there(self, steps: tuple[Step, ...]) -> bool:
         return next(self.walker.find(steps, dict(self.bound)), None) is not None
@@ -287,7 +310,7 @@ class Assembly:
         guessed = GUESSED in attrs
         mask = None
         if attrs:
-            kept = {k: v for k, v in attrs.items() if k not in WRITTEN_ON_FIELDS}
+            kept = {k: v for k, v in attrs.items() if k not in WRITTEN_ON_FIELDS and k not in hit.moved}
             if per_row and MISSING_ROWS in kept:
                 mask = _mask(kept.pop(MISSING_ROWS), hit.node.shape[0])
             attrs = kept if "units" not in kept else {"units": kept.pop("units"), **kept}
@@ -330,6 +353,9 @@ class Assembly:
 
 def _wins(rule: Rule, rival: Rule) -> bool:
     """Tell whether a rule takes what an earlier one found: of two that share a path, rows go to the one for rows."""
+    one = (rule.steps, rule.file.field) == (rival.steps, rival.file.field)
+    if one and {rule.each, rival.each} == {"row", "record"}:
+        return rule.each == "row"
     return rule.rank > rival.rank or (rule.rank == rival.rank and (rule.each, rival.each) == ("row", "record"))
 
 
@@ -347,10 +373,15 @@ def _passes(rule: Rule, node: Node | None, attribute: Any) -> bool:
     return stated.takes(rule.file, values.dtype, len(values.shape), exact=True)
 
 
-def _equal(found: Any, constant: Any) -> bool:
+def _equal(found: Any, rule: Rule) -> bool:
+    """Tell whether a dataset or an attribute is the constant of a rule; one value may stand in an array of its own."""
+    wanted = stated.literal(rule.file.constant, rule.file.dtype)
+    shape = found.shape if isinstance(found, Dataset) else np.shape(found)
+    if shape != wanted.shape and (wanted.shape or math.prod(shape) != 1):
+        return False
     values = found.read() if isinstance(found, Dataset) else np.asarray(found)
     values = decode(values) if is_text(values.dtype) else values
-    return values.size == 1 and bool(values.flat[0] == constant)
+    return bool(np.all(values.reshape(wanted.shape) == wanted.read()))
 
 
 def _mask(rows: Any, length: int) -> Values:

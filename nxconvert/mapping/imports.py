@@ -18,7 +18,7 @@ from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.overlap import Overlap
 from nxconvert.mapping.plot import GUESSED
 from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
-from nxconvert.mapping.stated import imported, takes, translated
+from nxconvert.mapping.stated import imported, literal, takes, translated
 from nxconvert.mapping.steps import SLASH, Step, from_tree_name, parse, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Link, NewDataset, NewGroup, Node, Virtual
@@ -36,11 +36,15 @@ class Imported:
         Field name -> path of its dataset.
     entry
         Path of the NXentry, or an empty string.
+    attributes
+        Fields that are attributes of datasets: the rule, what it captured, the field, and whose it is. They are written
+        when all datasets are there.
     """
 
     root: NewGroup
     paths: dict[str, str] = field(default_factory=dict)
     entry: str = ""
+    attributes: list[tuple[Rule, Mapping[str, str], Field, str]] = field(default_factory=list)
 
 
 class Importer:
@@ -109,6 +113,7 @@ class Importer:
         self._constants(made, key)
         self._also(made, record, key)
         self._absent(made, record, key)
+        self._attributes(made, record, key)
         self._links(made, key)
         if self._stacks is None:
             self._default_groups(made, record, key)
@@ -141,6 +146,7 @@ class Importer:
                 group.add(name, node)
             self._constants(made, stack.key)
             self._absent(made, Record({}, {}), stack.key)
+            self._attributes(made, Record({}, {}), stack.key)
             self._linked_groups(made, stack)
             for path, rows in stack.rows:
                 _group_at(made.root, path).add(path.rpartition("/")[2], NewDataset(rows))
@@ -176,14 +182,15 @@ class Importer:
             absent, stack = rule.file.absent, self.layout.stack
             if absent is None or not rule.imports or rule.file.field in record.fields:
                 continue
+            if rule.index in self.layout.on_datasets:
+                continue  # an attribute is written when its dataset is there
             if stack is not None and bool(record.fields) is not rule.binds(stack.over):
                 continue
             group, name = self._home(made, rule.steps, key, rule)
             path = f"{group.path.rstrip('/')}/{name}"
             if name in group or path in self._shared or path in self._columns:
                 continue
-            f = stand_in(rule, absent, record, record.rows if rule.each == "row" else None)
-            f = imported(rule, f, self.report) if rule.file.states else f
+            f = self._stand_in(rule, record)
             if rule.steps[-1].attribute:
                 group.attrs[name] = plain(f.values)
             else:
@@ -249,21 +256,16 @@ class Importer:
     def _place(
         self, made: Imported, groups: dict[str, _PlotGroup], rule: Rule, bound: Mapping[str, str], f: Field, source: str
     ) -> None:
-        group, parts = made.root, []
         self._tell_overlap(rule, bound, f, source)
-        for step in rule.steps[:-1]:
-            name = _name(step, bound, rule)
-            if name:
-                group = group.require(name, step.classes[0] if step.classes else "")
-                parts.append(name)
-                if group.nx_class == "NXentry":
-                    made.entry = group.path
-        last = rule.steps[-1]
-        name = _name(last, bound, rule)
-        if last.attribute:
-            group.attrs[name] = plain(f.values)
+        if rule.steps[-1].attribute:
             for attr in f.attrs:
                 self.report.lose(f"{f.name}@{attr}", source, f"{rule.where} makes an attribute of it, which has none")
+        if rule.index in self.layout.on_datasets:
+            made.attributes.append((rule, bound, f, source))
+            return
+        group, name = self._home(made, rule.steps, bound, rule)
+        if rule.steps[-1].attribute:
+            group.attrs[name] = plain(f.values)
             return
         if not f.per_row and self._known(f"{group.path}/{name}", f):
             return
@@ -296,19 +298,47 @@ class Importer:
     def _constants(self, made: Imported, key: Mapping[str, str]) -> None:
         """Write what the mapping says is always the same."""
         for rule in self.layout.constants:
-            if not rule.imports or _dataset_attribute(made, rule, key):
+            if not rule.imports or rule.index in self.layout.on_datasets:
                 continue
-            group = made.root
-            for step in rule.steps[:-1]:
-                if name := _name(step, key, rule):
-                    group = group.require(name, step.classes[0] if step.classes else "")
-            name = _name(rule.steps[-1], key, rule)
-            values = Values(_constant(rule.file.constant, rule.file.dtype))
+            group, name = self._home(made, rule.steps, key, rule)
+            values = literal(rule.file.constant, rule.file.dtype)
             if rule.steps[-1].attribute:
                 group.attrs[name] = plain(values)
             elif (path := f"{group.path.rstrip('/')}/{name}") not in self._shared:
                 self._shared[path] = (values.read(), rule.where)
                 group.add(name, NewDataset(values, {"units": rule.file.units} if rule.file.units else None))
+
+    def _attributes(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
+        """Write attributes of datasets, now that these are there: what fields are, then what is always the same."""
+        for rule, bound, f, source in made.attributes:
+            path, name, node = self._dataset(made, rule, bound)
+            if node is not None:
+                self._known(f"{path}@{name}", f)  # records that share the dataset share its attribute
+                node.set_attr(name, plain(f.values))
+            elif path not in self._shared or not self._known(f"{path}@{name}", f):
+                self.report.lose(f.name, source, f"{rule.where} makes an attribute of it, and {path} is not there")
+        for rule in self.layout.rules:
+            constant, absent = rule.file.constant, rule.file.absent
+            if (constant, absent) == (None, None) or rule.index not in self.layout.on_datasets or not rule.imports:
+                continue
+            _, name, node = self._dataset(made, rule, key)
+            if node is not None and name not in node.attrs:
+                values = literal(constant, rule.file.dtype) if absent is None else self._stand_in(rule, record).values
+                node.set_attr(name, plain(values))
+
+    def _stand_in(self, rule: Rule, record: Record) -> Field:
+        """Return what the mapping says of a field that a record lacks, as the tree has it."""
+        f = stand_in(rule, rule.file.absent, record, record.rows if rule.each == "row" else None)
+        return imported(rule, f, self.report) if rule.file.states else f
+
+    def _dataset(
+        self, made: Imported, rule: Rule, bound: Mapping[str, str]
+    ) -> tuple[str, str, NewDataset | Virtual | None]:
+        """Return the path of the dataset of an attribute, the attribute's name, and the dataset, if it is there."""
+        path = "/" + "/".join(name for step in rule.steps[:-1] if (name := _name(step, bound, rule)))
+        node = _node_at(made.root, path)
+        node = _node_at(made.root, node.path) if isinstance(node, Link) and node.kind == "hard" else node
+        return path, _name(rule.steps[-1], bound, rule), node if isinstance(node, NewDataset | Virtual) else None
 
     def _links(self, made: Imported, key: Mapping[str, str]) -> None:
         """Make the links that the mapping states, to what is there."""
@@ -394,19 +424,6 @@ class Importer:
             made.root.attrs.pop("default", None)
 
 
-def _dataset_attribute(made: Imported, rule: Rule, key: Mapping[str, str]) -> bool:
-    """Write a constant attribute of a dataset that has none of that name; tell whether it is one of a dataset."""
-    if not rule.steps[-1].attribute:
-        return False
-    names = [name for step in rule.steps[:-1] if (name := _name(step, key, rule))]
-    node = _node_at(made.root, "/".join(names)) if names else None
-    if not isinstance(node, NewDataset):
-        return False
-    if rule.steps[-1].name not in node.attrs:
-        node.set_attr(rule.steps[-1].name, plain(Values(_constant(rule.file.constant, rule.file.dtype))))
-    return True
-
-
 def _link(made: Imported, path: str, kind: str = "soft") -> Link:
     """Return a link to what a tree has at a path, which says where it is itself, as NeXus wants of what is linked."""
     node = _node_at(made.root, path)
@@ -447,12 +464,6 @@ def _name(step: Step, bound: Mapping[str, str], rule: Rule) -> str:
             f"{rule.where}: nothing says what {{{step.name}}} is called", f"give it a default: {{{step.name}=NAME}}"
         )
     return name if step.attribute else to_tree_name(name)
-
-
-def _constant(value: Any, dtype: str) -> np.ndarray[Any, Any]:
-    if isinstance(value, str):
-        return np.array(value, dtype=TEXT)
-    return np.array(value, dtype=dtype or {bool: np.bool_, int: np.int64}.get(type(value), np.float64))
 
 
 class _PlotGroup:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, PairFile, Rule, RuleFile, SourceFile, StackFile
 from nxconvert.mapping.sound import (
+    check_attributes,
     check_captures,
     check_links,
     check_names,
@@ -49,7 +50,10 @@ _EXAMPLES = {
 """How each key that must be there is written."""
 
 _WANTED = {
-    "constant": ("a text, a number, true or false", "write one text or number"),
+    "constant": (
+        "a text, a number, true or false, or a list of texts or of numbers",
+        "write one text or number, or e.g. [0, 0, -1]",
+    ),
     "units": ("a unit, or those of tree and field", "write units: mm or units: {tree: rad, field: deg}"),
     "absent": ("a text, a number or a range", "write absent: 0, or absent: {from: 0, to: 180, endpoint: false}"),
 }
@@ -173,7 +177,8 @@ def _validate(data: Any, positions: dict[tuple[Any, ...], Position], where: str)
         first = invalid.errors()[0]
         path = tuple(p for p in first["loc"] if not _internal(p))
         found = first["input"]
-        key = str(path[-1]) if path else ""
+        named = next((p for p in reversed(path) if isinstance(p, str)), "")
+        key = named if named in _WANTED else str(path[-1]) if path else ""  # of an item of a list, that of the list
         if first["type"] == "missing":
             said, tip = "must be there", f"add {_EXAMPLES.get(key, key + ': ...')}"
         elif first["type"] == "dataclass_type":
@@ -295,6 +300,7 @@ def _compile(spec: MappingFile, positions: dict[tuple[Any, ...], Position], wher
     check_sources(spec, mapping.file, positions, where)
     check_file(mapping, positions)
     check_ties(mapping)
+    check_attributes(mapping, positions)
     check_targets(mapping, positions)
     check_places(mapping)
     if mapping.key and not mapping.prefix:

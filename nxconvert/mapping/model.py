@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from nxconvert.dataclass import dataclass
-from nxconvert.mapping.steps import Kind, NamePattern, Step
+from nxconvert.mapping.steps import Kind, NamePattern, Step, may_be
 from nxconvert.record import Role
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ class RuleFile:
     values
         Names in the field and their numbers in the tree, such as ``{projection: 0, flat: 1}``.
     constant
-        What is written at the path on import; on export it is checked. Such a rule has no field. An attribute of a
-        dataset (``x/@units``) is written where the dataset has none of that name.
+        What is written at the path on import; on export it is checked. Such a rule has no field. It may be a list, of
+        numbers or of texts. An attribute of a dataset (``x/@units``) is written where the dataset is there and has none
+        of that name.
     link
         Path of what a link at ``tree`` leads to, below ``under`` unless it starts with a slash; the link is made on
         import, when that is there. Such a rule has no field, and an export does without it.
@@ -99,7 +100,7 @@ class RuleFile:
     scale: float = 1.0
     offset: float = 0.0
     values: dict[str, int | float] = dataclasses.field(default_factory=dict)
-    constant: bool | int | float | str | None = None
+    constant: bool | int | float | str | list[bool | int | float | str] | None = None
     link: str = ""
     key: str = ""
     also: list[str] = dataclasses.field(default_factory=list)
@@ -328,6 +329,10 @@ class Obstacle:
     elsewhere: bool = False
 
 
+def _may_be_dataset(steps: tuple[Step, ...], dataset: tuple[Step, ...]) -> bool:
+    return bool(steps) and not steps[-1].classes and may_be(steps, dataset)
+
+
 @dataclass(frozen=True)
 class Mapping:
     """A compiled mapping.
@@ -382,6 +387,16 @@ class Mapping:
     def constants(self) -> tuple[Rule, ...]:
         """The rules that state what is always the same."""
         return tuple(r for r in self.rules if r.file.constant is not None)
+
+    @cached_property
+    def on_datasets(self) -> frozenset[int]:
+        """The numbers of the rules of attributes of datasets: of what other rules take that is no group."""
+        datasets = [r.steps for r in self.rules if r.steps and not (r.steps[-1].attribute or r.steps[-1].classes)]
+        return frozenset(
+            r.index
+            for r in self.rules
+            if r.steps and r.steps[-1].attribute and any(_may_be_dataset(r.steps[:-1], d) for d in datasets)
+        )
 
     @cached_property
     def stacked(self) -> tuple[Rule, ...]:

@@ -51,8 +51,8 @@ def _match(rule: Rule, steps: Sequence[Step], names: Sequence[str], key: Mapping
     for step, written, name in zip(rule.steps, steps, names, strict=True):
         if step.kind <= Kind.ANY or step.tests or step.attribute is not written.attribute or step.role != written.role:
             return None
-        if step.classes and not set(step.classes) & set(written.classes[:1]):
-            return None
+        if step.classes and written.classes and not set(step.classes) & set(written.classes[:1]):
+            return None  # a group without a class may get that of another rule
         if step.captures:
             bound[step.name] = from_tree_name(name)
         elif step.name != name:

@@ -13,6 +13,7 @@ import numpy as np
 
 from nxconvert.dataclass import dataclass
 from nxconvert.errors import NxconvertError
+from nxconvert.mapping.model import MISSING_ROWS
 from nxconvert.tree import Dataset, Group
 
 WRITTEN = frozenset({"NX_class", "signal", "axes", "auxiliary_signals"})
@@ -23,6 +24,9 @@ GUESSED = "guessed_role"
 
 WRITTEN_ON_FIELDS = frozenset({"signal", "axes", "axis", "primary", "target", "uncertainties", "uncertainty", GUESSED})
 """Attributes of a dataset that a mapping writes itself, or that the attributes of the group replace."""
+
+OWN_ATTRIBUTES = WRITTEN_ON_FIELDS | {"units", MISSING_ROWS}
+"""Attributes of a dataset that no rule may take from it: what a field is without them is not known."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import numpy as np
 
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, Rule, RuleFile
+from nxconvert.mapping.plot import OWN_ATTRIBUTES
 from nxconvert.mapping.source import Position, wrong
 from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, unit_problem
-from nxconvert.mapping.steps import Kind, Step
+from nxconvert.mapping.steps import Kind, Step, may_be
 
 At = Callable[[str], str]
 """Says where a key of a rule stands, as file, line and column: its value, or the rule where it has no such key."""
@@ -86,18 +87,11 @@ def check_targets(mapping: Mapping, positions: dict[tuple[Any, ...], Position]) 
                     named = f"{{{step.name}}}" if step.name else "*"
                     message = f"link: {named} is not in the key, so nothing says where it is"
                     raise wrong(mapping.where, positions[("rules", rule.index, side)], message, "name the path")
-        if not any(_may_be(r.steps[: len(rule.target)], rule.target) for r in written):
+        if not any(may_be(r.steps[: len(rule.target)], rule.target) for r in written):
             near = difflib.get_close_matches(rule.file.link, [re.sub(r":[\w|]+", "", r.file.tree) for r in written], 1)
             tip = f"did you mean {near[0]!r}?" if near else "write the path of a rule that is imported"
             message = f"link: no rule writes anything at {rule.file.link!r}"
             raise wrong(mapping.where, positions[("rules", rule.index, "link")], message, tip)
-
-
-def _may_be(steps: tuple[Step, ...], target: tuple[Step, ...]) -> bool:
-    """Tell whether what is written at some steps may be at the path of a link."""
-    if len(steps) != len(target) or any(s.attribute for s in steps):
-        return False
-    return all(a.captures or b.captures or a.name == b.name for a, b in zip(steps, target, strict=True))
 
 
 def check_links(rule: RuleFile, links: dict[str, tuple[Step, ...]], here: str, *, stacked: bool) -> None:
@@ -184,14 +178,37 @@ def _wrong_constant(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) 
         yield "constant: what is always the same is no field", "leave field out"
     if rule.scale != 1 or rule.offset != 0 or rule.values or isinstance(rule.units, dict):
         yield "constant: stands as it is written in the tree", "leave scale, offset and values out"
-    if rule.dtype and (rule.dtype not in EXACT_DTYPES or isinstance(rule.constant, str | bool)):
-        yield f"constant: {rule.constant!r} is no {rule.dtype}", "leave dtype out, or write e.g. dtype: int32"
-    elif rule.dtype and not _fits(float(rule.constant or 0), rule.dtype):
-        yield f"constant: {rule.constant!r} is no {rule.dtype}", "state another dtype"
+    yield from (("constant: " + message, tip) for message, tip in literal_problems(rule.constant, rule.dtype))
     for step in steps:
         free = step.captures and step.name not in spec.record and not step.default and not step.optional
         if (free or step.role) and rule.direction != "export":
             yield f"constant: {{{step.name}}} is not in the key, so nothing says where to write it", "name the path"
+
+
+def literal_problems(value: Any, dtype: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a text, a number, true, false, or a list of these that a tree shall have.
+
+    Parameters
+    ----------
+    value
+        As it stands in the file.
+    dtype
+        The dtype that the rule states, or an empty string.
+    """
+    items = value if isinstance(value, list) else [value]
+    kinds = {"text" if isinstance(i, str) else "bool" if isinstance(i, bool) else "number" for i in items}
+    if len(kinds) != 1:
+        found = f"{value} has {' and '.join(sorted(kinds))}" if kinds else "the list is empty"
+        yield found, "write a list of numbers, such as [0, 0, -1], or one of texts"
+        return
+    if not dtype and kinds == {"number"}:
+        dtype = "float64" if any(isinstance(i, float) for i in items) else "int64"
+    elif dtype and (dtype not in EXACT_DTYPES or kinds != {"number"}):
+        yield f"{value!r} is no {dtype}", "leave dtype out, or write e.g. dtype: int32"
+        return
+    for item in items if dtype else ():
+        if not _fits(item, dtype):
+            yield f"{item!r} is no {dtype}", "state another dtype, such as float64"
 
 
 def check_captures(rule: Rule, spec: MappingFile, at: At) -> None:
@@ -222,6 +239,25 @@ def check_pairs(spec: MappingFile, positions: dict[tuple[Any, ...], Position], w
         if "{name}" not in pair.field:
             message = f"pairs: {pair.field!r} would give all of {pair.names} one name"
             raise wrong(where, positions.get(("pairs", i), (1, 1)), message, 'write e.g. field: "motor/{name}"')
+
+
+def check_attributes(mapping: Mapping, positions: dict[tuple[Any, ...], Position]) -> None:
+    """Refuse fields of what belongs to the fields of datasets, such as their units."""
+    for rule in mapping.rules:
+        name = rule.steps[-1].name
+        if rule.index in mapping.on_datasets and rule.name is not None and name in OWN_ATTRIBUTES:
+            message = f"tree: @{name} of a dataset belongs to the field that the dataset is"
+            tip = "leave the rule out: the field has its units" if name == "units" else "leave the rule out"
+            raise wrong(mapping.where, positions[("rules", rule.index, "tree")], message, tip)
+        if rule.index in mapping.on_datasets and rule.name is not None and _of_stack(rule, mapping):
+            message = "tree: a stack is made of the attributes that its records have, and no field is one of them"
+            tip = "name the dataset at the place of each record"
+            raise wrong(mapping.where, positions[("rules", rule.index, "tree")], message, tip)
+
+
+def _of_stack(rule: Rule, mapping: Mapping) -> bool:
+    """Tell whether the dataset of an attribute is one of a stack."""
+    return any(may_be(rule.steps[:-1], r.steps) for r in mapping.stacked)
 
 
 def check_ties(mapping: Mapping) -> None:

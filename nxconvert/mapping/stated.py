@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nxconvert.array import TEXT, Array, Box, decode, is_text
+from nxconvert.array import TEXT, Array, Box, Values, decode, is_text
 from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError
 from nxconvert.record import Block, Field, Record, by_name
@@ -63,6 +63,15 @@ def takes(rule: RuleFile, dtype: np.dtype[Any], rank: int, *, exact: bool) -> bo
 def _same(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
     """Tell whether two dtypes are one, in whatever order of bytes."""
     return (a.kind, a.itemsize) == (b.kind, b.itemsize)
+
+
+def literal(value: Any, dtype: str = "") -> Values:
+    """Return what a mapping says is written: a text, a number, a boolean, or a list of one of these."""
+    items = value if isinstance(value, list) else [value]
+    if isinstance(items[0], str):
+        return Values(np.array(value, dtype=TEXT), TEXT)
+    whole = "bool" if isinstance(items[0], bool) else "int64"
+    return Values(np.array(value, dtype=dtype or ("float64" if any(isinstance(i, float) for i in items) else whole)))
 
 
 def arithmetic(rule: RuleFile) -> bool:

@@ -6,14 +6,14 @@ measurement:NXcollection     a child of that name and NeXus class; ``A|B`` takes
 {sub?:NXsubentry}            may be absent
 {x@axes}                     follows the group's NeXus attribute
 title[units=mm]  x[=NXxas]   tests an attribute, or a value
-@units  @{attr}              an attribute of the group
+@units  @{attr}              an attribute of the group, or of the dataset, before it
 *  **                        any child, any depth; on export only
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
 
@@ -108,6 +108,21 @@ def parse(text: str) -> tuple[Step, ...]:
                 raise StepError("nothing comes below an attribute", start, "an attribute is the last step")
         start += len(part) + 1
     return tuple(steps)
+
+
+def may_be(steps: Sequence[Step], target: Sequence[Step]) -> bool:
+    """Tell whether what is at some steps may be at the path of others: what captures may be called anything."""
+    if len(steps) != len(target):
+        return False
+    return all(_may_be(a, b) for a, b in zip(steps, target, strict=True))
+
+
+def _may_be(step: Step, other: Step) -> bool:
+    if step.attribute is not other.attribute or (
+        step.classes and other.classes and not {*step.classes} & {*other.classes}
+    ):
+        return False
+    return step.captures or other.captures or step.name == other.name
 
 
 def _split(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from nxconvert.array import decode, is_text
@@ -10,7 +10,7 @@ from nxconvert.errors import NxconvertError
 from nxconvert.format import Report, Tree
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.model import Rule
-from nxconvert.mapping.plot import WRITTEN, Plot, plot_of
+from nxconvert.mapping.plot import OWN_ATTRIBUTES, WRITTEN, Plot, plot_of
 from nxconvert.mapping.steps import Kind, Step, from_tree_name, to_tree_name
 from nxconvert.tree import Dataset, Group, Node
 
@@ -51,9 +51,17 @@ class Walker:
             return None
 
     def find(
-        self, steps: tuple[Step, ...], bound: dict[str, str]
+        self, steps: tuple[Step, ...], bound: dict[str, str], *, on_datasets: bool = False
     ) -> Iterator[tuple[Node | None, dict[str, str], str, Any, Plot | None, str]]:
-        """Yield every match: node, bindings, path, attribute, plot and the last name."""
+        """Yield every match: node, bindings, path, attribute, plot and the last name.
+
+        With ``on_datasets`` the last step is an attribute of datasets, not of groups.
+        """
+        if on_datasets:
+            for node, here, path, *_ in self.find(steps[:-1], bound):
+                if isinstance(node, Dataset):
+                    yield from _named(node.attrs, path, steps[-1], here, OWN_ATTRIBUTES)
+            return
         for group, path, here in self._groups(self.root, "", steps[:-1], bound):
             yield from self._last(group, path, steps[-1], here)
 
@@ -168,13 +176,18 @@ class Walker:
     def _attributes(self, group: Group, path: str, step: Step, bound: dict[str, str]) -> Iterator[Any]:
         plot = self.plot(group, path)
         axes = {f"{name}_indices" for name in (plot.spans or {})}
-        for name, value in group.attrs.items():
-            if step.captures:
-                if name in WRITTEN or name in axes:
-                    continue
-                yield None, {**bound, step.name: name}, f"{path}@{name}", value, None, name
-            elif name == step.name:
-                yield None, bound, f"{path}@{name}", value, None, name
+        yield from _named(group.attrs, path, step, bound, WRITTEN | axes)
+
+
+def _named(
+    attrs: Mapping[str, Any], path: str, step: Step, bound: dict[str, str], own: Collection[str]
+) -> Iterator[tuple[None, dict[str, str], str, Any, None, str]]:
+    """Yield the attributes that a step names; those that a mapping writes itself (``own``) are not captured."""
+    for name, value in attrs.items():
+        if step.captures and name not in own:
+            yield None, {**bound, step.name: name}, f"{path}@{name}", value, None, name
+        elif not step.captures and name == step.name:
+            yield None, bound, f"{path}@{name}", value, None, name
 
 
 def _equals(node: Node, attr: str, value: str) -> bool:
