@@ -275,3 +275,28 @@ def test_links_and_attributes_of_datasets_are_made_on_import(tmp_path: Path) -> 
         assert f["s/detector/I0"].attrs["target"] == "/s/detector/I0"
     (record,) = records(tmp_path / "b.h5", str(tmp_path / "m.yaml"))
     assert list(record.fields) == ["I0", "b"]
+
+
+def test_an_attribute_names_what_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        'nxconvert: 1\nname: linked\nrecord: [scan]\nunder: "/{scan=s:NXentry}"\nrules:\n'
+        '  - {tree: "detector:NXdetector/{c}", field: "{c}", each: row}\n'
+        '  - {tree: "detector:NXdetector/@mask", link: "detector/m"}\n'
+        '  - {tree: "detector:NXdetector/@gone", link: "detector/absent"}\n'
+        '  - {tree: "detector:NXdetector/I0/@depends_on", link: "detector/th"}\n'
+        '  - {tree: "sample:NXsample/@detector", link: "detector"}\n'
+        '  - {tree: "detector:NXdetector/@{attr}", field: "detector@{attr}", each: record}\n'
+    )
+    (tmp_path / "a.csv").write_text("I0,th,m\n1,2,0\n3,4,1\n")
+    plan = Plan(mapping=str(tmp_path / "m.yaml"))
+    assert convert([str(tmp_path / "a.csv")], str(tmp_path / "b.h5"), plan).failed == []
+    with h5py.File(tmp_path / "b.h5", "a") as f:
+        assert dict(f["s/detector"].attrs) == {"NX_class": "NXdetector", "mask": "m"}
+        assert f["s/detector/I0"].attrs["depends_on"] == "th"
+        assert f["s/sample"].attrs["detector"] == "/s/detector"
+    (record,) = records(tmp_path / "b.h5", str(tmp_path / "m.yaml"))
+    assert list(record.fields) == ["I0", "th", "m"], "what the mapping says is no field"
+    with h5py.File(tmp_path / "b.h5", "a") as f:
+        f["s/detector"].attrs["mask"] = "th"
+    (record,) = records(tmp_path / "b.h5", str(tmp_path / "m.yaml"))
+    assert record.fields["detector@mask"].values.read() == "th", "another name is one"

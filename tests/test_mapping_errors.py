@@ -724,6 +724,18 @@ WRONG = {
         "tree: a stack is made of the attributes that its records have",
         "at the place of each record",
     ),
+    "a link that any attribute is": (
+        rule('{tree: "/{scan:NXentry}/@{a}", link: "/{scan}/b"}', '{tree: "/{scan:NXentry}/b", field: b}'),
+        "5:12",
+        "nothing says what the link is called",
+        "name the path of the link",
+    ),
+    "a link that the mapping writes": (
+        rule('{tree: "/{scan:NXentry}/@signal", link: "/{scan}/b"}', '{tree: "/{scan:NXentry}/b", field: b}'),
+        "5:12",
+        "@signal is written by the mapping itself",
+        "leave the rule out",
+    ),
     "a guard of a tie": (
         HEAD
         + 'rules:\n  - {tree: "/{scan}/{a}", field: "{a}", rank: 1}\n  - {tree: "/{scan}/{b}", field: "x{b}", rank: 1}\n',

@@ -431,3 +431,23 @@ def test_enough_of_the_mappings_are_invertible() -> None:
 
     look()
     assert count["invertible"] * 5 > count["all"]
+
+
+def test_of_two_rules_of_one_field_the_first_takes_it_back() -> None:
+    """So that what the loader says of the second holds for what is imported."""
+    rules = ["{tree: a, field: x, each: row, dtype: number}", "{tree: title, field: x, each: row, rank: 1}"]
+    text = 'nxconvert: 1\nname: made\nrecord: [scan]\nunder: "/{scan:NXentry}"\nrules:\n'
+    layout = compile_text(text + "".join(f"  - {rule}\n" for rule in rules), "made.yaml")
+    assert [o.rule.file.tree for o in layout.obstacles] == ["title"]
+    assert Importer(layout, Report()).choose(Field("x", Values(np.zeros(2)), per_row=True))[0].file.tree == "a"
+
+
+def test_rows_go_to_the_rule_for_rows() -> None:
+    """Even where that for header values has more guards."""
+    rules = ["{tree: a, field: x, each: row}", "{tree: a, field: x, each: record, dtype: float32}"]
+    text = 'nxconvert: 1\nname: made\nrecord: [scan]\nunder: "/{scan:NXentry}"\nrules:\n'
+    layout = compile_text(text + "".join(f"  - {rule}\n" for rule in rules), "made.yaml")
+    root = NewGroup("NXroot")
+    root.require("1.1", "NXentry").add("a", NewDataset(Values(np.zeros(1, "f4"))))
+    (record,) = Exported(InMemory(root), layout, Report())
+    assert record.fields["x"].per_row

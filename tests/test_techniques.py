@@ -394,6 +394,39 @@ def test_three_columns_become_valid_nxcansas_when_their_roles_are_stated(tmp_pat
         assert data.attrs["I_axes"] == "Q"
 
 
+def test_masks_and_resolutions_of_nxcansas_are_named(tmp_path: Path) -> None:
+    rows = "0.01,10,0.001,0\n0.02,9,0.002,0\n0.03,8.5,0.003,1\n"
+    (tmp_path / "a.csv").write_text(f"Q [1/angstrom],I [1/cm],Qdev [1/angstrom],mask\n{rows}")
+    go(tmp_path / "a.csv", tmp_path / "a.h5", "nxcansas", roles="x=Q,signal=I")
+    with h5py.File(tmp_path / "a.h5") as f:
+        data = f["sasentry01/sasdata01"]
+        assert (data.attrs["mask"], data["mask"][()].tolist()) == ("mask", [0, 0, 1])
+        assert data["Q"].attrs["resolutions"] == "Qdev"
+    (record,) = records(tmp_path / "a.h5")
+    assert "data@mask" not in record.fields, "the mapping says it"
+    assert out_and_back("nxcansas", str(tmp_path / "a.h5")).differences == []
+    with h5py.File(tmp_path / "a.h5", "a") as f:
+        data = f["sasentry01/sasdata01"]
+        data.move("mask", "bad")
+        data.attrs["mask"], data["Q"].attrs["resolutions"] = "bad", ["dQw", "dQl"]
+    assert out_and_back("nxcansas", str(tmp_path / "a.h5")).differences == []
+    go(tmp_path / "a.h5", tmp_path / "b.csv")
+    go(tmp_path / "b.csv", tmp_path / "b.h5")
+    with h5py.File(tmp_path / "b.h5") as f:
+        data = f["sasentry01/sasdata01"]
+        assert data.attrs["mask"] == "bad", "what the file says counts"
+        assert data["Q"].attrs["resolutions"].tolist() == ["dQw", "dQl"]
+
+
+def test_what_is_not_there_is_not_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Q [1/angstrom],I [1/cm]\n0.01,10\n0.02,9\n")
+    go(tmp_path / "a.csv", tmp_path / "a.h5", "nxcansas", roles="x=Q,signal=I")
+    with h5py.File(tmp_path / "a.h5") as f:
+        data = f["sasentry01/sasdata01"]
+        assert "mask" not in data.attrs
+        assert "resolutions" not in data["Q"].attrs
+
+
 @needs_corpus
 def test_nxcansas_of_several_programs(corpus: Path) -> None:
     files = [p for p in sorted((corpus / "nxcansas").iterdir()) if p.suffix in (".h5", ".hdf")]

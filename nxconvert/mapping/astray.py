@@ -21,7 +21,8 @@ class Astray:
     def __init__(self, layout: Layout) -> None:
         self._importer: Importer | None = None
         self._rivals: dict[int, re.Pattern[str]] = {}
-        if not any(r.imports and r.name is not None and r.name.captures for r in layout.rules):
+        names = [r.name for r in layout.rules if r.imports and r.name is not None]
+        if not any(n.captures for n in names) and len({n.text for n in names}) == len(names):
             return
         try:
             self._importer = Importer(layout, Report())

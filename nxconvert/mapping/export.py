@@ -21,7 +21,7 @@ from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.plot import GUESSED, WRITTEN_ON_FIELDS, Plot
 from nxconvert.mapping.split import has_place, stack_of, taken
 from nxconvert.mapping.stack import is_main, role_of
-from nxconvert.mapping.steps import Step, from_tree_name, may_be
+from nxconvert.mapping.steps import Step, from_tree_name, may_be, named_from, path_of
 from nxconvert.mapping.walk import Walker
 from nxconvert.record import Field, Record, Role, by_name
 from nxconvert.tree import Dataset, Node
@@ -239,7 +239,7 @@ class Assembly:
                     f"{self.walker.root.source}: nothing is at {rule.file.tree}, which {rule.where} requires"
                 )
         constants = {c.path for c in self.constants()}
-        for path in constants & set(best):
+        for path in (constants | {*self._named_links()}) & set(best):
             del best[path]  # it is written by the mapping itself
         self._note_attributes(best, constants)
         return sorted(_without_second_names(best), key=lambda h: h.rule.index)
@@ -282,6 +282,16 @@ class Assembly:
             for node, _, path, attribute, *_ in self.walker.find(rule.steps, dict(self.bound), on_datasets=on_dataset):
                 right = (on_dataset and self._travels(rule)) or _equal(attribute if node is None else node, rule)
                 yield Constant(rule, path, node, right)
+
+    def _named_links(self) -> Iterator[str]:
+        """Yield the attributes of groups that name what the mapping says that they do."""
+        for rule in self.layout.rules:
+            if not (rule.target and rule.steps[-1].attribute) or rule.index in self.layout.on_datasets:
+                continue
+            for _, bound, path, value, *_ in self.walker.find(rule.steps, dict(self.bound)):
+                group = path.removesuffix(f"@{rule.steps[-1].name}")
+                if isinstance(value, str) and value == named_from(group, path_of(rule.target, bound)):
+                    yield path
 
     def _travels(self, rule: Rule) -> bool:
         """Tell whether the dataset of an attribute is a field, which has its attributes with it."""

@@ -19,7 +19,7 @@ from nxconvert.mapping.overlap import Overlap
 from nxconvert.mapping.plot import GUESSED
 from nxconvert.mapping.stack import STACK_ROW, Made, Stacks, is_main, keyed
 from nxconvert.mapping.stated import imported, literal, takes, translated
-from nxconvert.mapping.steps import SLASH, Step, from_tree_name, parse, to_tree_name
+from nxconvert.mapping.steps import SLASH, Step, from_tree_name, named_from, parse, path_of, to_tree_name
 from nxconvert.record import Field, Record, Role, plain
 from nxconvert.tree import Link, NewDataset, NewGroup, Node, Virtual
 
@@ -61,9 +61,8 @@ class Importer:
         self.defaults = [r for r in layout.rules if r.imports and r.file.default]
         if not self.rules:
             raise MappingError(f"{layout.where}: no rule of {layout.name} can be imported", "remove direction: export")
-        self._literal = {
-            r.file.field: r for r in sorted(self.rules, key=lambda r: r.import_rank) if r.name and not r.name.captures
-        }
+        ranked = sorted(self.rules, key=lambda r: (r.import_rank, -r.index))  # of equals the first counts
+        self._literal = {r.file.field: r for r in ranked if r.name and not r.name.captures}
 
     def translated(self, record: Record) -> Record:
         """Return a record whose values are those of the tree, where rules state units, scale, dtype or names."""
@@ -345,14 +344,28 @@ class Importer:
         for rule in self.layout.rules:
             if not rule.target:
                 continue
-            target = "/" + "/".join(name for step in rule.target if (name := _name(step, key, rule)))
+            target = path_of(rule.target, key)
             if _node_at(made.root, target) is None:
+                continue
+            if rule.steps[-1].attribute:
+                self._name_link(made, rule, key, target)
                 continue
             group, name = self._home(made, rule.steps, key, rule)
             path = f"{group.path.rstrip('/')}/{name}"
             if name not in group and path not in self._shared:
                 group.add(name, _link(made, target))
                 self._shared[path] = (np.array(target, TEXT), rule.where)
+
+    def _name_link(self, made: Imported, rule: Rule, key: Mapping[str, str], target: str) -> None:
+        """Let an attribute that has no value name what it leads to."""
+        attribute = rule.steps[-1].name
+        if rule.index in self.layout.on_datasets:
+            path, _, node = self._dataset(made, rule, key)
+            if node is not None and attribute not in node.attrs:
+                node.set_attr(attribute, named_from(path.rpartition("/")[0], target))
+            return
+        group, _ = self._home(made, rule.steps, key, rule)
+        group.attrs.setdefault(attribute, named_from(group.path, target))
 
     def _refuse_twice(self, path: str, source: str) -> None:
         """Refuse a column that an earlier record has been."""

@@ -73,7 +73,9 @@ class RuleFile:
         of that name.
     link
         Path of what a link at ``tree`` leads to, below ``under`` unless it starts with a slash; the link is made on
-        import, when that is there. Such a rule has no field, and an export does without it.
+        import, when that is there. Such a rule has no field, and an export does without it. At an attribute
+        (``data/@mask``) it is the name of what it leads to: the path from the attribute's group, or from the root where
+        it is not in that group.
     key
         For ``each: stack``: the capture whose value is written for each row, such as the role. It has no field.
     also

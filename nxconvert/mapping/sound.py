@@ -72,8 +72,10 @@ def _check_link(rule: RuleFile, steps: tuple[Step, ...], at: At) -> None:
         raise MappingError(f"{at(key)}: {key}: a link has none: it is what it leads to", f"leave {key} out")
     if rule.direction == "export":
         raise MappingError(f"{at('direction')}: a link is made on import only", "leave direction out")
-    if steps and (steps[-1].attribute or steps[-1].role):
-        raise MappingError(f"{at('tree')}: no link can be an attribute or follow one", "name the path of the link")
+    if steps and (steps[-1].role or (steps[-1].attribute and steps[-1].captures)):
+        raise MappingError(f"{at('tree')}: nothing says what the link is called", "name the path of the link")
+    if steps and steps[-1].attribute and steps[-1].name in OWN_ATTRIBUTES:
+        raise MappingError(f"{at('tree')}: @{steps[-1].name} is written by the mapping itself", "leave the rule out")
 
 
 def check_targets(mapping: Mapping, positions: dict[tuple[Any, ...], Position]) -> None:

@@ -247,6 +247,18 @@ def to_tree_name(name: str) -> str:
     return name.replace("/", SLASH)
 
 
+def path_of(steps: Sequence[Step], bound: Mapping[str, str]) -> str:
+    """Return the path that steps lead to, of names that are bound or are the defaults of captures."""
+    names = [to_tree_name(bound.get(s.name) or s.default) if s.captures else s.name for s in steps]
+    return "/" + "/".join(name for name in names if name)
+
+
+def named_from(group: str, path: str) -> str:
+    """Return what a path is called in a group: what is below that, or all of it."""
+    below = group.rstrip("/") + "/"
+    return path.removeprefix(below)
+
+
 def from_tree_name(name: str) -> str:
     """Return the name that ``to_tree_name`` was given."""
     if name in ("․", "․․"):
