@@ -215,7 +215,9 @@ def _type(annotation: str) -> str:
         "str | dict[str, str]": "text, or texts by name",
         "dict[str, int | float]": "numbers by name",
         "bool | int | float | str | list[bool | int | float | str] | None": "text, number, `true`, `false`, or list",
-        "bool | int | float | str | dict[str, Any] | None": "text, number or range, or these by name",
+        "bool | int | float | str | list[bool | int | float | str] | dict[str, Any] | None": (
+            "text, number, list, range or field, or these by name"
+        ),
         "StackFile | None": "keys of a stack",
         "int | None": "integer",
         "float": "number",

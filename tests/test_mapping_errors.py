@@ -851,8 +851,50 @@ WRONG = {
     "absent of a list": (
         stacked('{tree: "k", field: k, each: stack, absent: [1]}'),
         "7:64",
-        "rules.1.absent: must be a text, a number or a range, found [1]",
+        "absent: a list is one value for the record",
+        "say each: record",
+    ),
+    "absent of a list in a stack of roles": (
+        stacked('{tree: "k", field: k, each: stack, absent: {a: [1]}}'),
+        "7:64",
+        "absent: must be a text, a number or a range, found [1]",
+        "{from: 0, to: 180, endpoint: false}",
+    ),
+    "absent of keys in a list": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: [{a: 1}]}'),
+        "5:65",
+        "rules.0.absent: must be a text, a number, a list or a range, found [{'a': 1}]",
         "absent: 0",
+    ),
+    "absent of texts and numbers": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: [1, x]}'),
+        "5:65",
+        "absent: [1, 'x'] has number and text",
+        "write a list of numbers",
+    ),
+    "absent of a field and a shape": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: {field: b, shape: b}}'),
+        "5:65",
+        "absent: must name one field, found {'field': 'b', 'shape': 'b'}",
+        "write e.g. {field: NAME} or {shape: NAME}",
+    ),
+    "absent of the shape of a number": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: {shape: 3}}'),
+        "5:65",
+        "absent: must name one field, found {'shape': 3}",
+        "{shape: NAME}",
+    ),
+    "absent of itself": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: {field: a}}'),
+        "5:65",
+        "absent: a is the field that is absent",
+        "name another",
+    ),
+    "absent of a field for each row": (
+        rule('{tree: "/{scan:NXentry}/a", field: a, each: row, absent: {field: b}}'),
+        "5:62",
+        "absent: the value or shape of a field is one value for the record",
+        "say each: record",
     ),
     "absent of an unknown role": (
         stacked('{tree: "k", field: k, each: stack, absent: {aa: 1}}'),

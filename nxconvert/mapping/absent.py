@@ -11,11 +11,14 @@ import numpy as np
 from nxconvert.array import TEXT, Values, is_text
 from nxconvert.errors import InputError
 from nxconvert.mapping.model import MappingFile, Rule, RuleFile
-from nxconvert.mapping.stated import EXACT_DTYPES
+from nxconvert.mapping.stated import EXACT_DTYPES, literal, literal_problems
 from nxconvert.record import Field, Record, Role
 
 RANGE = ("from", "to", "steps", "endpoint")
 """Keys of a range."""
+
+OF_FIELD = ("field", "shape")
+"""Keys that name a field of which the value, or the shape of an item, is taken."""
 
 WRITE = "write e.g. {from: 0, to: 180, endpoint: false}"
 
@@ -27,6 +30,9 @@ def problems(rule: RuleFile, spec: MappingFile) -> Iterator[tuple[str, str]]:
         return
     if not rule.field:
         yield "absent: the rule has no field that a record may lack", "add field: NAME, or leave absent out"
+    if is_whole(absent):
+        yield from _whole(rule, absent)
+        return
     if rule.each == "stack" and isinstance(absent, dict) and not set(absent) & set(RANGE):
         roles = list(spec.stack.order) if spec.stack is not None else []
         for role, one in absent.items():
@@ -58,6 +64,29 @@ def _one(rule: RuleFile, absent: Any) -> Iterator[tuple[str, str]]:
         yield f"absent: must be a text, a number or a range, found {absent!r}", WRITE
     elif rule.values:
         yield f"absent: {absent} is no name of values:", _near([], rule.values)
+
+
+def is_whole(absent: Any) -> bool:
+    """Tell whether what is absent is said as a whole: by a list, or by another field."""
+    return isinstance(absent, list) or (isinstance(absent, dict) and bool(set(absent) & set(OF_FIELD)))
+
+
+def _whole(rule: RuleFile, absent: Any) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with what is one header value: a list, or what another field says."""
+    what = "a list" if isinstance(absent, list) else "the value or shape of a field"
+    if rule.each != "record":
+        yield f"absent: {what} is one value for the record", "say each: record"
+    if rule.values:
+        yield f"absent: {what} is none of values:", _near([], rule.values)
+    if isinstance(absent, list):
+        dtype = rule.dtype if rule.dtype in EXACT_DTYPES else ""
+        yield from (("absent: " + message, tip) for message, tip in literal_problems(absent, dtype))
+        return
+    for key, name in absent.items():
+        if key not in OF_FIELD or len(absent) > 1 or not isinstance(name, str):
+            yield f"absent: must name one field, found {absent}", "write e.g. {field: NAME} or {shape: NAME}"
+        elif name == rule.field:
+            yield f"absent: {name} is the field that is absent", "name another"
 
 
 def _near(near: list[str], known: Mapping[str, Any]) -> str:
@@ -116,6 +145,22 @@ def stand_in(rule: Rule, absent: Any, record: Record, rows: int | None) -> Field
     out = np.empty(shape, dtype)
     out[...] = absent
     return Field(name, Values(out, dtype), rows is not None, source=rule.where)
+
+
+def whole(rule: Rule, record: Record) -> Field | None:
+    """Return the header value that a record lacks: a list, or what another field says; None where that is not there."""
+    absent, name = rule.file.absent, rule.file.field
+    if isinstance(absent, list):
+        values = literal(absent, rule.file.dtype if rule.file.dtype in EXACT_DTYPES else "")
+        return Field(name, values, source=rule.where)
+    assert isinstance(absent, dict)
+    ((what, other),) = absent.items()
+    f = record.fields.get(other)
+    if f is None or (f.per_row if what == "field" else not f.item_shape):
+        return None
+    if what == "shape":
+        return Field(name, Values(np.array(f.item_shape, np.int64)), source=f.source)
+    return Field(name, f.values, attrs={"units": f.units} if f.units else {}, source=f.source)
 
 
 def spaced(given: Mapping[str, Any], record: Record, rows: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -12,7 +12,7 @@ from nxconvert.array import TEXT, Values, decode, is_text
 from nxconvert.dataclass import dataclass
 from nxconvert.errors import InputError, MappingError, UsageError
 from nxconvert.format import Report
-from nxconvert.mapping.absent import stand_in
+from nxconvert.mapping.absent import is_whole, stand_in, whole
 from nxconvert.mapping.model import MISSING_ROWS, ROLES, Rule
 from nxconvert.mapping.model import Mapping as Layout
 from nxconvert.mapping.overlap import Overlap
@@ -185,11 +185,12 @@ class Importer:
                 continue  # an attribute is written when its dataset is there
             if stack is not None and bool(record.fields) is not rule.binds(stack.over):
                 continue
+            if (f := self._stand_in(rule, record)) is None:
+                continue
             group, name = self._home(made, rule.steps, key, rule)
             path = f"{group.path.rstrip('/')}/{name}"
             if name in group or path in self._shared or path in self._columns:
                 continue
-            f = self._stand_in(rule, record)
             if rule.steps[-1].attribute:
                 group.attrs[name] = plain(f.values)
             else:
@@ -264,6 +265,7 @@ class Importer:
             return
         group, name = self._home(made, rule.steps, bound, rule)
         if rule.steps[-1].attribute:
+            _refuse_another(group.path, group.attrs, name, f)
             group.attrs[name] = plain(f.values)
             return
         if not f.per_row and self._known(f"{group.path}/{name}", f):
@@ -313,6 +315,7 @@ class Importer:
             path, name, node = self._dataset(made, rule, bound)
             if node is not None:
                 self._known(f"{path}@{name}", f)  # records that share the dataset share its attribute
+                _refuse_another(path, node.attrs, name, f)
                 node.set_attr(name, plain(f.values))
             elif path not in self._shared or not self._known(f"{path}@{name}", f):
                 self.report.lose(f.name, source, f"{rule.where} makes an attribute of it, and {path} is not there")
@@ -322,13 +325,18 @@ class Importer:
                 continue
             _, name, node = self._dataset(made, rule, key)
             if node is not None and name not in node.attrs:
-                values = literal(constant, rule.file.dtype) if absent is None else self._stand_in(rule, record).values
-                node.set_attr(name, plain(values))
+                given = self._stand_in(rule, record) if constant is None else None
+                if constant is not None or given is not None:
+                    values = literal(constant, rule.file.dtype) if given is None else given.values
+                    node.set_attr(name, plain(values))
 
-    def _stand_in(self, rule: Rule, record: Record) -> Field:
-        """Return what the mapping says of a field that a record lacks, as the tree has it."""
-        f = stand_in(rule, rule.file.absent, record, record.rows if rule.each == "row" else None)
-        return imported(rule, f, self.report) if rule.file.states else f
+    def _stand_in(self, rule: Rule, record: Record) -> Field | None:
+        """Return what the mapping says of a field that a record lacks, as the tree has it; None when it cannot say."""
+        if is_whole(rule.file.absent):
+            f = whole(rule, record)
+        else:
+            f = stand_in(rule, rule.file.absent, record, record.rows if rule.each == "row" else None)
+        return imported(rule, f, self.report) if f is not None and rule.file.states else f
 
     def _dataset(
         self, made: Imported, rule: Rule, bound: Mapping[str, str]
@@ -435,6 +443,17 @@ class Importer:
             pending.extend(c for c in group.children.values() if isinstance(c, NewGroup))
         if not made.root.attrs.get("default"):
             made.root.attrs.pop("default", None)
+
+
+def _refuse_another(path: str, attrs: Mapping[str, Any], name: str, f: Field) -> None:
+    """Refuse an attribute that another field is, unless both say the same to the bit."""
+    if name not in attrs:
+        return
+    a, b = np.asarray(attrs[name]), np.asarray(plain(f.values))
+    bits = a.dtype == b.dtype and a.dtype.kind != "O" and a.tobytes() == b.tobytes()
+    if a.shape != b.shape or not (bits or (a.dtype.kind == b.dtype.kind == "O" and np.array_equal(a, b))):
+        message = f"{f.source}: {f.name} would be {path}@{name}, which is written twice"
+        raise InputError(message, "leave one of the fields out")
 
 
 def _link(made: Imported, path: str, kind: str = "soft") -> Link:

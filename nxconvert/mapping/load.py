@@ -55,7 +55,10 @@ _WANTED = {
         "write one text or number, or e.g. [0, 0, -1]",
     ),
     "units": ("a unit, or those of tree and field", "write units: mm or units: {tree: rad, field: deg}"),
-    "absent": ("a text, a number or a range", "write absent: 0, or absent: {from: 0, to: 180, endpoint: false}"),
+    "absent": (
+        "a text, a number, a list or a range",
+        "write absent: 0, or absent: {from: 0, to: 180, endpoint: false}",
+    ),
 }
 """What keys of several types want, and how they are written."""
 

@@ -84,7 +84,8 @@ class RuleFile:
     absent
         What is written on import where a record lacks the field: a text, a number, or a range such as
         ``{from: 0, to: 180, endpoint: false}``; for ``each: stack`` also one of these for each role, as in
-        ``{dark: 0, flat: 0}``.
+        ``{dark: 0, flat: 0}``. For ``each: record`` also a list, the value of another field, ``{field: NAME}``, or the
+        shape of an item of one, ``{shape: NAME}``, where that is there.
     """
 
     __pydantic_config__ = _KNOWN_KEYS
@@ -106,7 +107,7 @@ class RuleFile:
     link: str = ""
     key: str = ""
     also: list[str] = dataclasses.field(default_factory=list)
-    absent: bool | int | float | str | dict[str, Any] | None = None
+    absent: bool | int | float | str | list[bool | int | float | str] | dict[str, Any] | None = None
 
     @property
     def guards(self) -> int:

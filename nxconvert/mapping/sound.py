@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from nxconvert.errors import MappingError
 from nxconvert.mapping.model import Mapping, MappingFile, Rule, RuleFile
 from nxconvert.mapping.plot import OWN_ATTRIBUTES
 from nxconvert.mapping.source import Position, wrong
-from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, unit_problem
+from nxconvert.mapping.stated import EXACT_DTYPES, KINDS, fits, literal_problems, unit_problem
 from nxconvert.mapping.steps import Kind, Step, may_be
 
 At = Callable[[str], str]
@@ -154,18 +152,10 @@ def _wrong_names(rule: RuleFile) -> Iterator[tuple[str, str]]:
         names = " and ".join(k for k, v in rule.values.items() if v == twice)
         yield f"values: {names} are both {twice}, which has no way back", "say direction: import"
     for name, number in rule.values.items():
-        if rule.dtype in EXACT_DTYPES and not _fits(number, rule.dtype):
+        if rule.dtype in EXACT_DTYPES and not fits(number, rule.dtype):
             yield f"values: {name} is {number}, which is no {rule.dtype}", "state a wider dtype"
-        if not rule.dtype and not _fits(number, "int64"):
+        if not rule.dtype and not fits(number, "int64"):
             yield f"values: {name} is {number}, which is no integer", "state the dtype, e.g. dtype: float64"
-
-
-def _fits(number: float, dtype: str) -> bool:
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return bool(math.isfinite(number) and float(kind.type(number)) == number)
-    limits = np.iinfo(kind)
-    return math.isfinite(number) and number == int(number) and int(limits.min) <= number <= int(limits.max)
 
 
 def _wrong_units(rule: RuleFile) -> Iterator[tuple[str, str]]:
@@ -185,32 +175,6 @@ def _wrong_constant(rule: RuleFile, steps: tuple[Step, ...], spec: MappingFile) 
         free = step.captures and step.name not in spec.record and not step.default and not step.optional
         if (free or step.role) and rule.direction != "export":
             yield f"constant: {{{step.name}}} is not in the key, so nothing says where to write it", "name the path"
-
-
-def literal_problems(value: Any, dtype: str) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a text, a number, true, false, or a list of these that a tree shall have.
-
-    Parameters
-    ----------
-    value
-        As it stands in the file.
-    dtype
-        The dtype that the rule states, or an empty string.
-    """
-    items = value if isinstance(value, list) else [value]
-    kinds = {"text" if isinstance(i, str) else "bool" if isinstance(i, bool) else "number" for i in items}
-    if len(kinds) != 1:
-        found = f"{value} has {' and '.join(sorted(kinds))}" if kinds else "the list is empty"
-        yield found, "write a list of numbers, such as [0, 0, -1], or one of texts"
-        return
-    if not dtype and kinds == {"number"}:
-        dtype = "float64" if any(isinstance(i, float) for i in items) else "int64"
-    elif dtype and (dtype not in EXACT_DTYPES or kinds != {"number"}):
-        yield f"{value!r} is no {dtype}", "leave dtype out, or write e.g. dtype: int32"
-        return
-    for item in items if dtype else ():
-        if not _fits(item, dtype):
-            yield f"{item!r} is no {dtype}", "state another dtype, such as float64"
 
 
 def check_captures(rule: Rule, spec: MappingFile, at: At) -> None:

@@ -7,6 +7,7 @@ exact; with units, scale or offset it is exact to 2 ulp, of the larger of the va
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -72,6 +73,41 @@ def literal(value: Any, dtype: str = "") -> Values:
         return Values(np.array(value, dtype=TEXT), TEXT)
     whole = "bool" if isinstance(items[0], bool) else "int64"
     return Values(np.array(value, dtype=dtype or ("float64" if any(isinstance(i, float) for i in items) else whole)))
+
+
+def literal_problems(value: Any, dtype: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a text, a number, true, false, or a list of these that a tree shall have.
+
+    Parameters
+    ----------
+    value
+        As it stands in the file.
+    dtype
+        The dtype that the rule states, or an empty string.
+    """
+    items = value if isinstance(value, list) else [value]
+    kinds = {"text" if isinstance(i, str) else "bool" if isinstance(i, bool) else "number" for i in items}
+    if len(kinds) != 1:
+        found = f"{value} has {' and '.join(sorted(kinds))}" if kinds else "the list is empty"
+        yield found, "write a list of numbers, such as [0, 0, -1], or one of texts"
+        return
+    if not dtype and kinds == {"number"}:
+        dtype = "float64" if any(isinstance(i, float) for i in items) else "int64"
+    elif dtype and (dtype not in EXACT_DTYPES or kinds != {"number"}):
+        yield f"{value!r} is no {dtype}", "leave dtype out, or write e.g. dtype: int32"
+        return
+    for item in items if dtype else ():
+        if not fits(item, dtype):
+            yield f"{item!r} is no {dtype}", "state another dtype, such as float64"
+
+
+def fits(number: float, dtype: str) -> bool:
+    """Tell whether a dtype holds a number exactly."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return bool(math.isfinite(number) and float(kind.type(number)) == number)
+    limits = np.iinfo(kind)
+    return math.isfinite(number) and number == int(number) and int(limits.min) <= number <= int(limits.max)
 
 
 def arithmetic(rule: RuleFile) -> bool:
