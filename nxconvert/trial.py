@@ -117,7 +117,7 @@ def out_and_back(file: str, data: str, plan: Plan | None = None) -> Trial:
         told.differences = [Difference(x.what, "missing", x.where, "", x.why) for x in report.losses]
         _add(told, compare(data, back, plan), back)
         stated = {r.file.field for r in mapping.load(file).rules if r.file.absent is not None}
-        told.differences = [d for d in told.differences if d.a or d.kind != "missing" or _name(d.where) not in stated]
+        told.differences = [d for d in told.differences if d.a or d.kind != "missing" or not _is(d.where, stated)]
         _settle_ulps(told, data, back, plan)
         told.differences += _changed_constants(data, plan)
         _compare_places(told, before, _places(back, Plan(mapping=file, policy=plan.policy)))
@@ -132,9 +132,9 @@ def _add(told: Trial, found: Comparison, back: str) -> None:
     told.notices += [n for n in found.notices if n not in told.notices and back not in n]
 
 
-def _name(where: str) -> str:
-    """Return the name of a field, of which records are named before it."""
-    return where.rpartition("/")[2] or where
+def _is(where: str, fields: set[str]) -> bool:
+    """Tell whether what is somewhere is one of some fields; before its name that of the record may stand."""
+    return any(where == name or where.endswith(f"/{name}") for name in fields)
 
 
 def _places(data: str, plan: Plan) -> Places:

@@ -876,7 +876,7 @@ WRONG = {
         rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: {field: b, shape: b}}'),
         "5:65",
         "absent: must name one field, found {'field': 'b', 'shape': 'b'}",
-        "write e.g. {field: NAME} or {shape: NAME}",
+        "write {field: NAME}, {shape: NAME} or {origin: NAME}",
     ),
     "absent of the shape of a number": (
         rule('{tree: "/{scan:NXentry}/a", field: a, each: record, absent: {shape: 3}}'),
@@ -893,7 +893,7 @@ WRONG = {
     "absent of a field for each row": (
         rule('{tree: "/{scan:NXentry}/a", field: a, each: row, absent: {field: b}}'),
         "5:62",
-        "absent: the value or shape of a field is one value for the record",
+        "absent: what a field says is one value for the record",
         "say each: record",
     ),
     "absent of an unknown role": (

@@ -287,3 +287,49 @@ def test_a_dtype_is_exact_or_an_error(values: np.ndarray) -> None:
             continue
         assert back.dtype == np.dtype(dtype)
         assert all(a == b or (a != a and b != b) for a, b in zip(values.tolist(), back.tolist(), strict=True))
+
+
+def test_what_is_absent_may_follow_from_other_fields(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        HEAD + "  - {tree: frames, field: data, each: row}\n"
+        "  - {tree: pixel, field: pixel, each: record, units: {tree: um, field: mm}}\n"
+        "  - {tree: size, field: size, each: record, dtype: int32, absent: {shape: data}}\n"
+        "  - {tree: origin, field: origin, each: record, absent: {origin: data}}\n"
+        "  - {tree: width, field: width, each: record, absent: {field: pixel}}\n"
+        "  - {tree: metres, field: metres, each: record, units: m, absent: {field: pixel}}\n"
+        "  - {tree: axis, field: axis, each: record, absent: [0, 0.5, 1]}\n"
+        "  - {tree: parts, field: parts, each: record, absent: [a, b]}\n"
+        "  - {tree: gone, field: gone, each: record, absent: {shape: nothing}}\n"
+        "  - {tree: rows, field: rows, each: record, absent: {field: data}}\n"
+        '  - {tree: "frames/@size", field: size_of_frames, each: record, absent: {shape: data}}\n'
+        '  - {tree: "frames/@gone", field: gone_of_frames, each: record, absent: {field: nothing}}\n',
+        "utf-8",
+    )
+    plan, report = Plan(mapping=str(tmp_path / "m.yaml")), Report()
+    with h5py.File(write(tmp_path / "a.h5", frames=np.zeros((4, 2, 3), "u2"), pixel=(75.0, "um")), "a") as file:
+        file["s1/frames"].attrs["interpretation"] = "image"
+    convert([str(tmp_path / "a.h5")], str(tmp_path / "a.tif"), plan, report)
+    convert([str(tmp_path / "a.tif")], str(tmp_path / "b.h5"), plan, report)
+    assert (report.failed, report.losses) == ([], [])
+    with h5py.File(tmp_path / "b.h5") as file:
+        entry = file["s1"]
+        assert sorted(entry) == ["axis", "frames", "metres", "origin", "parts", "pixel", "size", "width"]
+        assert (entry["size"].dtype, entry["size"][()].tolist()) == (np.int32, [2, 3])
+        assert entry["origin"][()].tolist() == [0, 0]
+        assert (entry["width"][()], entry["width"].attrs["units"]) == (75.0, "um")
+        assert (entry["metres"][()], entry["metres"].attrs["units"]) == (pytest.approx(75e-6), "m")
+        assert entry["axis"][()].tolist() == [0, 0.5, 1]
+        assert entry["parts"].asstr()[()].tolist() == ["a", "b"]
+        assert entry["frames"].attrs["size"].tolist() == [2, 3]
+        assert "gone" not in entry["frames"].attrs
+    assert out_and_back(str(tmp_path / "m.yaml"), str(tmp_path / "b.h5")).differences == []
+
+
+def test_what_a_record_has_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        HEAD + "  - {tree: x, field: x, each: row}\n  - {tree: n, field: n, each: record, absent: [0, 0]}\n"
+    )
+    (tmp_path / "a.csv").write_text("# n: 3\nx\n1\n2\n")
+    convert([str(tmp_path / "a.csv")], str(tmp_path / "a.h5"), Plan(mapping=str(tmp_path / "m.yaml")))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["s1/n"][()] == 3

@@ -582,7 +582,7 @@ def test_chi_that_was_cut_is_no_pattern(tmp_path: Path, cut: int) -> None:
 MINI = """\
 # Detector: PILATUS 300K, S/N 3-0104, Diamond
 # 2011-07-14T12:45:19.719
-# Pixel_size 172e-6 m x 172e-6 m
+# Pixel_size 172e-6 m x 173e-6 m
 # Silicon sensor, thickness 0.000320 m
 # Exposure_time 0.5000000 s
 # Exposure_period 0.5050000 s
@@ -611,9 +611,15 @@ PLACES = {
     "instrument/detector/sensor_thickness": (0.00032, "m"),
     "instrument/detector/threshold_energy": (9000, "eV"),
     "instrument/detector/saturation_value": (1541621, "counts"),
+    "instrument/detector/module/fast_pixel_direction": (0.000172, "m"),
+    "instrument/detector/module/slow_pixel_direction": (0.000173, "m"),
     "sample/goniometer/phi_increment_set": (0.5, "deg"),
     "sample/goniometer/chi": (-10.0, "deg"),
 }
+MODULE = tuple(
+    f"module/{name}" for name in ("data_origin", "data_size", "fast_pixel_direction", "slow_pixel_direction")
+)
+"""What the definition wants of a detector of one module, and follows from its frames and pixels."""
 
 
 def cbf(path: Path, angle: float = 9.5) -> np.ndarray:
@@ -633,13 +639,21 @@ def test_cbf_becomes_nxmx_and_cbf_again(tmp_path: Path) -> None:
         for where, (value, units) in PLACES.items():
             assert (entry[where][()], entry[where].attrs["units"]) == (value, units), where
         assert entry["instrument/detector/sensor_material"][()] == b"Silicon"
+        module = entry["instrument/detector/module"]
+        assert (module["data_origin"][()].tolist(), module["data_size"][()].tolist()) == ([0, 0], [20, 30])
+        for name in ("fast_pixel_direction", "slow_pixel_direction"):
+            assert dict(module[name].attrs) == {"units": "m", "transformation_type": "translation"}, "no way is made up"
+        assert sorted(entry["sample/goniometer"]) == ["chi", "phi", "phi_increment_set"]
+        assert entry["sample/goniometer/phi"].attrs["transformation_type"] == "rotation"
+        assert "transformations" not in entry["instrument/detector"]
         assert (entry["data/data"][0] == frame).all()
+    assert not any("NXdetector_module" in w or "pixel_direction" in w for w in wrong(tmp_path / "a.h5"))
     assert out_and_back("nxmx", str(tmp_path / "a.h5")).differences == []
     go(tmp_path / "a.h5", tmp_path / "b.cbf")
     (a,), (b,) = records(tmp_path / "a.cbf"), records(tmp_path / "b.cbf")
-    assert_same(a, b, ("sample",))
+    assert_same(a, b, ("sample", *MODULE))
     header = (tmp_path / "b.cbf").read_bytes().partition(b"--CIF-BINARY")[0].decode()
-    assert {"# Beam_xy (200.5, 100.25) pixels", "# Pixel_size 0.000172 m x 0.000172 m"} <= set(header.splitlines())
+    assert {"# Beam_xy (200.5, 100.25) pixels", "# Pixel_size 0.000172 m x 0.000173 m"} <= set(header.splitlines())
 
 
 def test_a_packed_series_has_angles_by_frame(tmp_path: Path) -> None:
@@ -666,7 +680,57 @@ def test_cbf_of_detectors(corpus: Path, tmp_path: Path, name: str) -> None:
     assert out_and_back("nxmx", str(tmp_path / "a.h5")).differences == []
     go(tmp_path / "a.h5", tmp_path / "b.cbf")
     (a,), (b,) = records(source), records(tmp_path / "b.cbf")
-    assert_same(a, b, ("sample",))
+    assert_same(a, b, ("sample", *MODULE))
+
+
+def nxmx(path: Path) -> Path:
+    """Write a file as programs do that know the geometry, with a module that is not the first of its detector."""
+    with h5py.File(path, "w") as f:
+        entry = group(f, "entry", "NXentry", default="data")
+        dataset(entry, "definition", "NXmx")
+        dataset(group(entry, "source", "NXsource"), "name", "ESRF")
+        instrument = group(entry, "instrument", "NXinstrument")
+        dataset(instrument, "name", "ID23-1", short_name="MASSIF")
+        dataset(instrument, "time_zone", "+01:00")
+        detector = group(instrument, "detector", "NXdetector")
+        dataset(detector, "x_pixel_size", 75e-6, "m")
+        dataset(detector, "depends_on", "/entry/instrument/detector/transformations/det_z")
+        made = group(detector, "transformations", "NXtransformations")
+        dataset(made, "det_z", 0.2, "m", vector=[0.0, 0.0, 1.0], transformation_type="translation", depends_on=".")
+        module = group(detector, "module", "NXdetector_module")
+        dataset(module, "data_origin", np.array([8, 0], "i4"))
+        dataset(module, "data_size", np.array([4, 6], "i4"))
+        about = {"transformation_type": "translation", "depends_on": "module_offset", "offset": [0.0, 0.0, 0.0]}
+        dataset(module, "fast_pixel_direction", 75e-6, "m", vector=[-1, 0, 0], **about)
+        dataset(module, "slow_pixel_direction", 75e-6, "m", vector=[0, -1, 0], **about)
+        dataset(module, "module_offset", 0.0, "m", vector=[0, 0, 1], **{**about, "depends_on": "../depends_on"})
+        sample = group(entry, "sample", "NXsample")
+        dataset(sample, "name", "lysozyme")
+        dataset(sample, "temperature", 100.0, "K")
+        dataset(sample, "depends_on", "/entry/sample/transformations/omega")
+        axes = group(sample, "transformations", "NXtransformations")
+        dataset(axes, "omega", np.arange(3.0), "deg", vector=[1, 0, 0], transformation_type="rotation", depends_on=".")
+        data = group(entry, "data", "NXdata", signal="data")
+        dataset(data, "data", np.arange(3 * 12 * 6, dtype="u2").reshape(3, 12, 6))
+    return path
+
+
+def test_the_geometry_of_nxmx_comes_back(tmp_path: Path) -> None:
+    source = nxmx(tmp_path / "a.h5")
+    assert chooses(source) == "nxmx"
+    assert out_and_back("nxmx", str(source)).differences == []
+    go(source, tmp_path / "a.tif", "nxmx")
+    go(tmp_path / "a.tif", tmp_path / "b.h5", "nxmx")
+    with h5py.File(source) as a, h5py.File(tmp_path / "b.h5") as b:
+
+        def compare(name: str, one: Any) -> None:
+            if isinstance(one, h5py.Dataset):
+                assert one.dtype == b[name].dtype or one.dtype.kind == "O", name
+                assert np.asarray(one[()]).tolist() == np.asarray(b[name][()]).tolist(), name
+            for key, value in one.attrs.items() if isinstance(one, h5py.Dataset) else ():
+                assert np.array_equal(value, b[name].attrs[key]), (name, key)
+
+        a.visititems(compare)
 
 
 # -- SPEC

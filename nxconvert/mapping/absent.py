@@ -17,8 +17,8 @@ from nxconvert.record import Field, Record, Role
 RANGE = ("from", "to", "steps", "endpoint")
 """Keys of a range."""
 
-OF_FIELD = ("field", "shape")
-"""Keys that name a field of which the value, or the shape of an item, is taken."""
+OF_FIELD = ("field", "shape", "origin")
+"""Keys that name a field of which the value, or the shape of an item and the indices of its first pixel, are taken."""
 
 WRITE = "write e.g. {from: 0, to: 180, endpoint: false}"
 
@@ -73,7 +73,7 @@ def is_whole(absent: Any) -> bool:
 
 def _whole(rule: RuleFile, absent: Any) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with what is one header value: a list, or what another field says."""
-    what = "a list" if isinstance(absent, list) else "the value or shape of a field"
+    what = "a list" if isinstance(absent, list) else "what a field says"
     if rule.each != "record":
         yield f"absent: {what} is one value for the record", "say each: record"
     if rule.values:
@@ -84,7 +84,7 @@ def _whole(rule: RuleFile, absent: Any) -> Iterator[tuple[str, str]]:
         return
     for key, name in absent.items():
         if key not in OF_FIELD or len(absent) > 1 or not isinstance(name, str):
-            yield f"absent: must name one field, found {absent}", "write e.g. {field: NAME} or {shape: NAME}"
+            yield f"absent: must name one field, found {absent}", "write {field: NAME}, {shape: NAME} or {origin: NAME}"
         elif name == rule.field:
             yield f"absent: {name} is the field that is absent", "name another"
 
@@ -158,8 +158,9 @@ def whole(rule: Rule, record: Record) -> Field | None:
     f = record.fields.get(other)
     if f is None or (f.per_row if what == "field" else not f.item_shape):
         return None
-    if what == "shape":
-        return Field(name, Values(np.array(f.item_shape, np.int64)), source=f.source)
+    if what != "field":
+        numbers = f.item_shape if what == "shape" else (0,) * len(f.item_shape)
+        return Field(name, Values(np.array(numbers, np.int64)), source=f.source)
     return Field(name, f.values, attrs={"units": f.units} if f.units else {}, source=f.source)
 
 

@@ -84,8 +84,8 @@ class RuleFile:
     absent
         What is written on import where a record lacks the field: a text, a number, or a range such as
         ``{from: 0, to: 180, endpoint: false}``; for ``each: stack`` also one of these for each role, as in
-        ``{dark: 0, flat: 0}``. For ``each: record`` also a list, the value of another field, ``{field: NAME}``, or the
-        shape of an item of one, ``{shape: NAME}``, where that is there.
+        ``{dark: 0, flat: 0}``. For ``each: record`` also a list, or where another field is there: its value
+        (``{field: NAME}``), the shape of one of its items (``{shape: NAME}``), or as many zeros (``{origin: NAME}``).
     """
 
     __pydantic_config__ = _KNOWN_KEYS
