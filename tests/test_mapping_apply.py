@@ -300,3 +300,22 @@ def test_an_attribute_names_what_a_link_leads_to(tmp_path: Path) -> None:
         f["s/detector"].attrs["mask"] = "th"
     (record,) = records(tmp_path / "b.h5", str(tmp_path / "m.yaml"))
     assert record.fields["detector@mask"].values.read() == "th", "another name is one"
+
+
+@pytest.mark.parametrize(
+    ("definition", "units", "there"), [("NXa", "mm", True), ("NXb", "um", True), ("NX", "m", False)]
+)
+def test_a_test_may_name_alternatives(definition: str, units: str, there: bool, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        'nxconvert: 1\nname: either\nrecord: [scan]\nunder: "/{scan=s:NXentry}"\nrules:\n'
+        '  - {tree: "definition[=NXa|NXb]", field: definition, each: record}\n'
+        '  - {tree: "x[units=mm|um]", field: x, each: row}\n'
+        "  - {tree: y, field: y, each: row}\n"
+    )
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        entry = f.create_group("s")
+        entry.attrs["NX_class"] = "NXentry"
+        entry["definition"], entry["x"], entry["y"] = definition, [1.0, 2.0], [3.0, 4.0]
+        entry["x"].attrs["units"] = units
+    (record,) = records(tmp_path / "a.h5", str(tmp_path / "m.yaml"))
+    assert list(record.fields) == (["definition", "x", "y"] if there else ["y"])

@@ -736,6 +736,12 @@ WRONG = {
         "@signal is written by the mapping itself",
         "leave the rule out",
     ),
+    "a test with an empty text": (
+        HEAD + 'when: ["/{scan:NXentry}/definition[=NXa|]"]\n' + RULES,
+        "4:34",
+        "'definition[=NXa|]' has an empty text",
+        "write [=A|B]",
+    ),
     "a guard of a tie": (
         HEAD
         + 'rules:\n  - {tree: "/{scan}/{a}", field: "{a}", rank: 1}\n  - {tree: "/{scan}/{b}", field: "x{b}", rank: 1}\n',

@@ -5,7 +5,7 @@ measurement:NXcollection     a child of that name and NeXus class; ``A|B`` takes
 {entry=entry:NXentry}        ... and is named ``entry`` on import when the key does not say
 {sub?:NXsubentry}            may be absent
 {x@axes}                     follows the group's NeXus attribute
-title[units=mm]  x[=NXxas]   tests an attribute, or a value
+title[units=mm]  x[=NXxas]   tests an attribute, or a value; ``[=A|B]`` takes either
 @units  @{attr}              an attribute of the group, or of the dataset, before it
 *  **                        any child, any depth; on export only
 """
@@ -62,7 +62,7 @@ class Step:
     optional, default, role
         Of a capture.
     tests
-        Pairs of attribute (empty for the value) and the text that it must equal.
+        Pairs of attribute (empty for the value) and the texts of which it must be one, with bars between them.
     attribute
         Whether it names an attribute of the group before it.
     """
@@ -140,11 +140,7 @@ def _split(text: str) -> list[str]:
 def _step(part: str, column: int) -> Step:
     if part in (".", ".."):
         raise StepError(f"{part!r} is no step of a path", column, "a path only goes down; begin with / at the root")
-    body = part
-    tests: list[tuple[str, str]] = []
-    while found := re.search(_TEST.pattern + "$", body):
-        tests.insert(0, (found["attr"], found["value"]))
-        body = body[: found.start()]
+    body, tests = _tests(part, column)
     if body in ("*", "**"):
         return Step("", Kind.ANY if body == "*" else Kind.DEEP, tests=tuple(tests))
     if re.search(r":\||\|\||[|:](\}|$)", body):
@@ -171,6 +167,18 @@ def _step(part: str, column: int) -> Step:
         classes = tuple(found["classes"].split("|")) if found["classes"] else ()
         return Step(found["name"], Kind.LITERAL, classes, tests=tuple(tests), attribute=attribute)
     raise StepError(f"{part!r} is no step of a path", column, "write name, name:NXclass or {capture}")
+
+
+def _tests(part: str, column: int) -> tuple[str, list[tuple[str, str]]]:
+    """Return a step without its tests, and these."""
+    body, tests = part, []
+    while found := re.search(_TEST.pattern + "$", body):
+        tests.insert(0, (found["attr"], found["value"]))
+        body = body[: found.start()]
+        if "|" in found["value"] and not all(found["value"].split("|")):
+            tip = "write [=A|B], or [units=mm|um]"
+            raise StepError(f"{part!r} has an empty text", column + found.start(), tip)
+    return body, tests
 
 
 class NamePattern:

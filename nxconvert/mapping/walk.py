@@ -199,7 +199,7 @@ def _equals(node: Node, attr: str, value: str) -> bool:
         found = found.flat[0]
     else:
         return False
-    return found is not None and str(found) == value
+    return found is not None and str(found) in value.split("|")
 
 
 def steps_there(steps: tuple[Step, ...], tree: Tree, report: Report) -> tuple[int, str]:
