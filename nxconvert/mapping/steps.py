@@ -171,7 +171,8 @@ def _step(part: str, column: int) -> Step:
 
 def _tests(part: str, column: int) -> tuple[str, list[tuple[str, str]]]:
     """Return a step without its tests, and these."""
-    body, tests = part, []
+    body = part
+    tests: list[tuple[str, str]] = []
     while found := re.search(_TEST.pattern + "$", body):
         tests.insert(0, (found["attr"], found["value"]))
         body = body[: found.start()]
