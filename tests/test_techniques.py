@@ -210,6 +210,16 @@ def test_xdi_becomes_valid_nxxas_and_the_same_xdi_again(tmp_path: Path) -> None:
     assert sorted(ours[1]) == sorted(theirs[1])
 
 
+@pytest.mark.parametrize("time", ["2001-06-26T22:27:31", "2001-06-26T22:27:31+02:00", "2001-06-26T22:27:31.5Z"])
+def test_times_get_no_zone_and_lose_none(time: str, tmp_path: Path) -> None:
+    (tmp_path / "a.xdi").write_text(XDI.replace("2001-06-26T22:27:31", f"{time}\n# Scan.end_time: {time}"))
+    go(tmp_path / "a.xdi", tmp_path / "a.h5", "nxxas")
+    assert values_of(tmp_path / "a.h5", "entry/start_time") == values_of(tmp_path / "a.h5", "entry/end_time") == time
+    go(tmp_path / "a.h5", tmp_path / "b.xdi", "nxxas")
+    header, _, _ = spectrum_of(tmp_path / "b.xdi")
+    assert header["scan.start_time"] == header["scan.end_time"] == time
+
+
 def test_several_spectra_are_kept_apart(tmp_path: Path) -> None:
     with h5py.File(nxxas(tmp_path / "a.h5"), "a") as f:
         entry = f["Fe_foil"]
