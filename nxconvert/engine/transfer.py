@@ -15,7 +15,7 @@ from nxconvert.array import Array, Values, is_masked
 from nxconvert.engine.codecs import workers
 from nxconvert.errors import InputError, UsageError
 from nxconvert.format import RecordSink, TreeSink
-from nxconvert.mapping.imports import Imported
+from nxconvert.mapping.made import Imported
 from nxconvert.mapping.model import MISSING_ROWS
 from nxconvert.record import Block, Field, Record, rows_within
 from nxconvert.tree import Group, Virtual

@@ -392,6 +392,11 @@ class Mapping:
         return tuple(r for r in self.rules if r.file.constant is not None)
 
     @cached_property
+    def defaults(self) -> tuple[Rule, ...]:
+        """The rules of groups that viewers plot, which are made on import."""
+        return tuple(r for r in self.rules if r.imports and r.file.default)
+
+    @cached_property
     def on_datasets(self) -> frozenset[int]:
         """The numbers of the rules of attributes of datasets: of what other rules take that is no group."""
         datasets = [r.steps for r in self.rules if r.steps and not (r.steps[-1].attribute or r.steps[-1].classes)]
