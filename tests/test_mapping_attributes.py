@@ -208,3 +208,21 @@ def test_the_loader_says_what_comes_back() -> None:
     assert layout.on_datasets == {2, 3, 5}
     with pytest.raises(MappingError, match="belongs to the field"):
         compile_text(HEAD + '  - {tree: x, field: x}\n  - {tree: "x/@units", field: unit}\n', "m.yaml")
+
+
+@pytest.mark.parametrize(
+    ("place", "captured"), [("q/@note", "{c}/@note"), ("g:NXcollection/@note", "{c:NXcollection}/@note")]
+)
+def test_two_fields_for_one_attribute_are_an_error(place: str, captured: str, tmp_path: Path) -> None:
+    rules = (
+        '  - {tree: "{c}", field: "{c}", each: row}\n'
+        f'  - {{tree: "{place}", field: note, each: record}}\n'
+        f'  - {{tree: "{captured}", field: "note_of_{{c}}", each: record}}\n'
+    )
+    whose = place[0]
+    (tmp_path / "a.csv").write_text(f"# note: one\n# note_of_{whose}: another\nq\n1\n2\n")
+    report = convert([str(tmp_path / "a.csv")], str(tmp_path / "a.h5"), Plan(mapping=mapping(tmp_path, rules)))
+    assert f"would be /s1/{whose}@note, which is written twice" in str(report.failed[0][1])
+    (tmp_path / "b.csv").write_text(f"# note: one\n# note_of_{whose}: one\nq\n1\n2\n")
+    go(tmp_path / "b.csv", tmp_path / "b.h5", mapping(tmp_path, rules))
+    assert attrs(tmp_path / "b.h5", f"s1/{whose}")["note"] == "one"

@@ -52,9 +52,11 @@ class Beside:
         for rule in self.layout.rules:
             if not rule.file.also or rule.each == "stack" or not rule.imports:
                 continue
-            group, name = made.home(rule.steps, key, rule)
             target = next((made.paths[n] for n in rule.file.also if n in made.paths), "")
-            if target and name not in group and not self.earlier.shares(f"{group.path.rstrip('/')}/{name}"):
+            if not target:
+                continue
+            group, name = made.home(rule.steps, key, rule)
+            if name not in group and not self.earlier.shares(f"{group.path.rstrip('/')}/{name}"):
                 group.add(name, made.link(target, "hard"))
 
     def absent(self, made: Imported, record: Record, key: Mapping[str, str]) -> None:
@@ -85,8 +87,8 @@ class Beside:
             path, name = path_to(rule.steps[:-1], bound, rule), name_of(rule.steps[-1], bound, rule)
             node = made.dataset(path)
             if node is not None:
-                self.earlier.known(f"{path}@{name}", f)  # records that share the dataset share its attribute
                 refuse_another(path, node.attrs, name, f)
+                self.earlier.known(f"{path}@{name}", f)  # records that share the dataset share its attribute
                 node.set_attr(name, plain(f.values))
             elif not self.earlier.shares(path) or not self.earlier.known(f"{path}@{name}", f):
                 self.report.lose(f.name, source, f"{rule.where} makes an attribute of it, and {path} is not there")
