@@ -700,6 +700,12 @@ WRONG = {
         "constant: ['a', 'b'] is no uint8",
         "leave dtype out",
     ),
+    "constant that nothing holds": (
+        rule('{tree: "/{scan}/a", constant: [1.5, 1' + "0" * 400 + "]}"),
+        "5:35",
+        "is no float64",
+        "another dtype",
+    ),
     "constant that no integer holds": (
         rule('{tree: "/{scan}/a", constant: 100000000000000000000}'),
         "5:35",

@@ -104,6 +104,8 @@ def literal_problems(value: Any, dtype: str) -> Iterator[tuple[str, str]]:
 def fits(number: float, dtype: str) -> bool:
     """Tell whether a dtype holds a number exactly."""
     kind = np.dtype(dtype)
+    if isinstance(number, int) and abs(number) > 2**1023:
+        return False  # Python cannot make a float of it to look at
     if kind.kind == "f":
         return bool(math.isfinite(number) and float(kind.type(number)) == number)
     limits = np.iinfo(kind)
