@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 _NARROW = 20
 """Columns of a terminal in which nothing is broken any more."""
 
+_ELSEWHERE = {
+    "--columns": "--columns is an option of nxtoascii",
+    "--only_columns": "--only_columns is an option of nxtoascii",
+    "--only-columns": "--only_columns is an option of nxtoascii",
+    "--outdir": "--outdir is an option of nxtoascii and nxtotiff; elsewhere the output is named last, a folder with a slash",
+    "--on": "--on is an option of mapping check; mapping test takes FILE DATA",
+}
+"""Tips for options that another command has."""
+
 OK, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
 
 
@@ -94,6 +103,9 @@ def _misused(error: Any) -> int:
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     tip = "" if context is None else f"'{context.command_path} --help' shows how it is used"
+    option = getattr(error, "option_name", "") if type(error).__name__ == "NoSuchOption" else ""
+    if option in _ELSEWHERE:  # what the parser guesses is another option, of another meaning
+        message, tip = f"no such option: {option}", _ELSEWHERE[option]
     raise UsageError(message[:1].lower() + message[1:], tip)
 
 

@@ -62,17 +62,18 @@ def show(
 @command
 def check(
     file: File,
-    *,
-    on: Annotated[
-        str | None, typer.Option("--on", metavar="DATA", help="A file to look for what each rule finds.")
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="A NeXus/HDF5 file to look for what each rule finds.")
     ] = None,
+    *,
+    on: Annotated[str | None, typer.Option("--on", metavar="DATA", help="That file, as an option.")] = None,
     limits: o.Limits,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
     """Check a mapping, and what it finds in a file.
 
-    Whether it is valid, whether it goes both ways, and with --on what each rule finds.
+    Whether it is valid, whether it goes both ways, and what each rule finds in DATA.
 
     Exit code 1: it is wrong, or finds nothing.
     """
@@ -81,6 +82,7 @@ def check(
     from nxconvert.mapping import load
     from nxconvert.mapping.check import dry_run, obstacles, of_name
 
+    on = _one(data, on, "--on")
     try:
         layout = load(file)
     except MappingError as error:
@@ -300,8 +302,9 @@ def explain(
 @app.command("new", no_args_is_help=True)
 @command
 def new(
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="A NeXus/HDF5 file of the layout.")] = None,
     *,
-    from_: Annotated[str, typer.Option("--from", metavar="DATA", help="A NeXus/HDF5 file of the layout.")],
+    from_: Annotated[str | None, typer.Option("--from", metavar="DATA", help="That file, as an option.")] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default: standard output.")
     ] = "-",
@@ -320,18 +323,36 @@ def new(
     from nxconvert.format import Report
     from nxconvert.mapping.draft import draft
 
+    data = _one(data, from_, "--from")
+    if data is None:
+        raise UsageError("missing argument 'DATA'", "write nxconvert mapping new DATA -o FILE")
     target = Path(output)
     if output != "-" and target.exists() and not overwrite:
         raise UsageError(f"{output} exists", "choose another name, or replace it with --overwrite")
-    called = name or (target.stem if output != "-" else Path(from_).stem)
-    with _tree(from_, limits, Report()) as tree:
-        text = draft(tree, called, Path(from_).name)
+    called = name or (target.stem if output != "-" else Path(data).stem)
+    with _tree(data, limits, Report()) as tree:
+        text = draft(tree, called, Path(data).name)
     if output == "-":
         print(text, end="")
         return OK
     target.write_text(text, "utf-8", newline="\n")
-    say(f"wrote {output}: edit it, then 'nxconvert mapping check {output} --on {from_}'")
+    say(f"wrote {output}: edit it, then 'nxconvert mapping check {output} --on {data}'")
     return OK
+
+
+def _one(data: str | None, option: str | None, name: str) -> str | None:
+    """Return the file that is named by its position or by an option.
+
+    Raises
+    ------
+    UsageError
+        When both name one.
+    """
+    from nxconvert.errors import UsageError
+
+    if data is not None and option is not None:
+        raise UsageError(f"{data} and {name} {option} both name the data", "leave one of them out")
+    return data if option is None else option
 
 
 def _tree(data: str, limits: o.Limits, report: Any) -> Any:

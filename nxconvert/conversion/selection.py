@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from shlex import quote
 
 from nxconvert.conversion.plan import Plan
 from nxconvert.format import Report
@@ -79,7 +80,7 @@ class Selection:
                     near = get_close_matches(name, self.seen[kind], 1)
                     hint = f"; did you mean {near[0]!r}?" if near else ""
                     if "," in name and self.seen[kind].issuperset(name.split(",")):
-                        hint = "; give each name by itself"
+                        hint = "; write " + " ".join(f"--{kind} {quote(n)}" for n in name.split(","))
                     said.append(f"{text} {name!r}{hint}")
         return said
 
