@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -147,15 +146,15 @@ def test_a_file_that_ends_early_is_an_error(tmp_path: Path, monkeypatch: pytest.
         to_tiff(path, tmp_path / "out.tif")
 
 
-@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="Linux alone copies within the system")
-def test_files_between_which_the_system_cannot_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> int:
-        raise OSError(errno.EXDEV, "no")
-
-    values = frames()
-    path = made(tmp_path, values)
-    monkeypatch.setattr(os, "copy_file_range", refuse)
-    assert np.array_equal(to_tiff(path, tmp_path / "out.tif"), values)
+def test_bytes_are_copied_from_file_to_file(tmp_path: Path) -> None:
+    data = np.random.default_rng(6).bytes(3_000_001)
+    (tmp_path / "a").write_bytes(data)
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("w+b") as target:
+        for at, to, size in ((0, 5, 10), (7, 4096, 2_500_000), (2_999_990, 2_600_000, 11), (2_999_990, 2_700_000, 100)):
+            done = disk.copy(source.fileno(), at, target.fileno(), to, size)
+            assert done == min(size, len(data) - at)
+            target.seek(to)
+            assert target.read(done) == data[at : at + done]
 
 
 def test_without_what_linux_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
