@@ -57,7 +57,7 @@ def kills(work: Path, count: int) -> int:
             _killed(source, out, (point + chosen.random()) / count * whole * part)
         if not out.exists():
             resumed += any("going on with" in notice for notice in _pack(source, out))
-        good = verify(out, source).good
+        good = verify(out, [source]).good
         left = [p.name for p in folder.iterdir() if p != out and not p.name.endswith(".lock")]
         if not good or left:
             lost += 1
