@@ -26,20 +26,6 @@ struct reader {
     uint8_t separator, decimal;
 };
 
-static inline uint64_t multiply(uint64_t a, uint64_t b, uint64_t *high)
-{
-#ifdef __SIZEOF_INT128__
-    unsigned __int128 product = (unsigned __int128)a * b;
-    *high = (uint64_t)(product >> 64);
-    return (uint64_t)product;
-#else
-    uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
-    uint64_t low = a0 * b0, middle = a1 * b0 + (low >> 32), other = a0 * b1 + (uint32_t)middle;
-    *high = a1 * b1 + (middle >> 32) + (other >> 32);
-    return (other << 32) | (uint32_t)low;
-#endif
-}
-
 static inline int leading_zeros(uint64_t v)
 {
 #if defined(__GNUC__) || defined(__clang__)
